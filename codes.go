@@ -1,0 +1,300 @@
+package muster
+
+// CodeInfo explains one code. Status is the HTTP status of a problem with this
+// code (0: it never answers a request), Exit the exit code of the command line.
+type CodeInfo struct {
+	Code   Code   `json:"code"`
+	Status int    `json:"status"`
+	Exit   int    `json:"exit"`
+	Title  string `json:"title"`
+	Why    string `json:"why"`
+	Fix    string `json:"fix"`
+}
+
+// Codes of requests.
+const (
+	CodeInternal             Code = "internal"
+	CodeBadRequest           Code = "bad-request"
+	CodeBadDocument          Code = "bad-document"
+	CodeTooLarge             Code = "too-large"
+	CodeUnsupportedMedia     Code = "unsupported-media-type"
+	CodeNotFound             Code = "not-found"
+	CodeMethodNotAllowed     Code = "method-not-allowed"
+	CodeNotAcceptable        Code = "not-acceptable"
+	CodePreconditionRequired Code = "precondition-required"
+	CodeConflict             Code = "conflict"
+	CodeCompacted            Code = "compacted"
+	CodeHostNotAllowed       Code = "host-not-allowed"
+	CodeCrossSite            Code = "cross-site"
+	CodeTooManyRequests      Code = "too-many-requests"
+	CodeTimeout              Code = "timeout"
+	CodeLoop                 Code = "loop"
+)
+
+// Codes of credentials.
+const (
+	CodeUnauthenticated Code = "unauthenticated"
+	CodeForbidden       Code = "forbidden"
+	CodeLoginExpired    Code = "login-expired"
+	CodeInsecureLogin   Code = "insecure-login"
+	CodeCookieMismatch  Code = "cookie-mismatch"
+	CodeCookieRetired   Code = "cookie-retired"
+	CodeWeakCookie      Code = "weak-cookie"
+	CodeCookieReadable  Code = "cookie-readable"
+	CodeCookieMissing   Code = "cookie-missing"
+)
+
+// Codes of joining and forming.
+const (
+	CodeWaitingForPeers     Code = "waiting-for-peers"
+	CodeNotFormed           Code = "not-formed"
+	CodeClusterMismatch     Code = "cluster-mismatch"
+	CodeNameInUse           Code = "name-in-use"
+	CodeClone               Code = "clone"
+	CodeWrongTarget         Code = "wrong-target"
+	CodeSelf                Code = "self"
+	CodeVersionRange        Code = "version"
+	CodeExpelled            Code = "expelled"
+	CodeAddressNotAllowed   Code = "address-not-allowed"
+	CodeEndpointUnreachable Code = "endpoint-unreachable"
+	CodeExpectMismatch      Code = "expect-mismatch"
+	CodeExpectTooSmall      Code = "expect-too-small"
+	CodeExpectNotSet        Code = "expect-not-set"
+	CodePromiseHeld         Code = "promise-held"
+	CodeStoreMismatch       Code = "store-mismatch"
+	CodeDraining            Code = "draining"
+	CodePeerUnreachable     Code = "peer-unreachable"
+	CodeNotMuster           Code = "not-muster"
+	CodeUpgradeStripped     Code = "upgrade-stripped"
+)
+
+// Codes of configuration and store.
+const (
+	CodeNotSynced        Code = "not-synced"
+	CodeStoreUnavailable Code = "store-unavailable"
+	CodeConfigHomeDown   Code = "config-home-down"
+	CodeOutcomeUnknown   Code = "outcome-unknown"
+	CodeDiverged         Code = "diverged"
+	CodeStoreSchema      Code = "store-schema"
+	CodeStorePlaintext   Code = "store-plaintext"
+)
+
+// Codes of running a node.
+const (
+	CodeUsage          Code = "usage"
+	CodeBadConfig      Code = "bad-config"
+	CodeAddressInUse   Code = "address-in-use"
+	CodeDataDirInUse   Code = "data-dir-in-use"
+	CodeDataDir        Code = "data-dir"
+	CodeAdvertise      Code = "advertise"
+	CodePlaintext      Code = "plaintext"
+	CodeInsecure       Code = "insecure"
+	CodeMembersMissing Code = "members-missing"
+	CodeConfigLag      Code = "config-lag"
+	CodeOK             Code = "ok"
+)
+
+// Codes returns every code with its explanation, in the order of the constants.
+func Codes() []CodeInfo {
+	return []CodeInfo{
+		{CodeInternal, 500, 1, "something unexpected went wrong",
+			"muster met a condition it has no name for; the node's log has the details under the same request id",
+			"look up the request id in the node's log and report it"},
+		{CodeBadRequest, 400, 2, "the request is malformed",
+			"a parameter, header or the body does not have the documented form",
+			"correct what the errors list names; the API is described at /v1/openapi.json"},
+		{CodeBadDocument, 422, 2, "the document is not acceptable",
+			"the body is not JSON, repeats a key, holds a NUL character, nests too deeply, or does not fit the schema of its kind",
+			"correct the field that is named and send it again; nothing was written"},
+		{CodeTooLarge, 413, 2, "the body is too large",
+			"a specification may have 262144 bytes",
+			"split the document"},
+		{CodeUnsupportedMedia, 415, 2, "the content type is not accepted",
+			"a browser session may send application/json only",
+			"send Content-Type: application/json"},
+		{CodeNotFound, 404, 5, "there is no such thing",
+			"nothing answers to that name or path",
+			"list what exists: muster config list, muster members"},
+		{CodeMethodNotAllowed, 405, 2, "the method is not offered here",
+			"the path exists, the method does not",
+			"see the Allow header"},
+		{CodeNotAcceptable, 406, 2, "no offered form suits the caller",
+			"the Accept header excludes what this path serves",
+			"accept application/json"},
+		{CodePreconditionRequired, 428, 6, "the write names no condition",
+			"every write says what it replaces, so that nobody overwrites what he has not seen",
+			"send If-None-Match: * to create, or If-Match with the ETag you read"},
+		{CodeConflict, 412, 6, "the document has changed meanwhile",
+			"another write came first; the answer holds the current document",
+			"read it again, apply your change, and send its revision in If-Match"},
+		{CodeCompacted, 410, 5, "that part of the history is gone",
+			"the change log was compacted past the revision that was asked for",
+			"read a snapshot: list the documents, then follow from the revision of the answer"},
+		{CodeHostNotAllowed, 421, 2, "the Host header is not one of this node's",
+			"the node refuses foreign host names to stop DNS rebinding",
+			"use an IP address or the advertised name, or start with --mgmt-allowed-host NAME"},
+		{CodeCrossSite, 403, 4, "a page of another site made this request",
+			"browsers say where a request comes from; only the dashboard's own origin may write",
+			"use the dashboard of this node or a bearer token"},
+		{CodeTooManyRequests, 429, 8, "too many requests",
+			"a limit was reached for this caller",
+			"wait for the time in Retry-After"},
+		{CodeTimeout, 504, 8, "the answer did not come in time",
+			"the wait ended before the condition was true",
+			"ask again, or wait longer"},
+		{CodeLoop, 508, 1, "a forwarded write came back to be forwarded again",
+			"a write may pass on to one other node only",
+			"look for two nodes that each believe the other one reaches the store: muster status on both"},
+		{CodeUnauthenticated, 401, 4, "no valid credential came with the request",
+			"the token is missing, malformed, expired or signed with a cookie this cluster does not accept",
+			"make one: muster token create --role viewer --cluster-cookie-file FILE, and send it as Authorization: Bearer TOKEN"},
+		{CodeForbidden, 403, 4, "the token's role does not allow this",
+			"each operation asks for a role: viewer, app, operator or admin",
+			"use a token with the role that the text names"},
+		{CodeLoginExpired, 401, 4, "the login code is used up or too old",
+			"a login code works once and for ten minutes",
+			"get a fresh link: muster ui"},
+		{CodeInsecureLogin, 403, 4, "login over plain HTTP from another machine",
+			"a session would cross the network in clear text",
+			"serve TLS, or open the dashboard through an SSH tunnel to the node's loopback address"},
+		{CodeCookieMismatch, 401, 4, "the other node accepts another cluster cookie",
+			"the two nodes were given different cookie files, or the cookie was rotated",
+			"copy the cluster's cookie file to this node and check the key ids that the text names"},
+		{CodeCookieRetired, 401, 4, "the cluster has dropped this node's cookie",
+			"the cookie was rotated while this node was away",
+			"copy the current cookie file to this node"},
+		{CodeWeakCookie, 0, 2, "the cookie is too easy to guess",
+			"a cookie is one made by muster, or has at least 32 characters with 12 different ones",
+			"make one: muster cookie new --out FILE"},
+		{CodeCookieReadable, 0, 2, "others on this machine can read the cookie file",
+			"the cookie is the root secret of the cluster",
+			"chmod 600 FILE (or 640 with a group of its own)"},
+		{CodeCookieMissing, 0, 2, "no cookie, and the address is not loopback",
+			"without a cookie anyone who reaches the port is an operator",
+			"make one with muster cookie new --out FILE and pass --cluster-cookie-file FILE"},
+		{CodeWaitingForPeers, 503, 3, "the node has not joined a cluster yet",
+			"it waits for an endpoint that answers, or for enough nodes to form a cluster",
+			"see the text for what each endpoint answered; start the missing nodes"},
+		{CodeNotFormed, 503, 3, "the node belongs to no cluster yet",
+			"a node that was told to join does not form a cluster of its own",
+			"wait, or look at /ready of the node that answered"},
+		{CodeClusterMismatch, 409, 6, "the other node belongs to another cluster",
+			"both were formed on their own, or an address was reused",
+			"point --cluster-join-endpoint at the right cluster; to move a node, stop it and empty its data directory"},
+		{CodeNameInUse, 409, 6, "another live node has this name",
+			"names are unique among live members",
+			"choose another --cluster-node-name, or stop the holder that the text names"},
+		{CodeClone, 409, 6, "another live process has this node's identity",
+			"a data directory was copied",
+			"stop one of the two and empty its data directory"},
+		{CodeWrongTarget, 409, 7, "a different node answered at this address",
+			"the address was reused, or a balancer stands before several nodes",
+			"give each node an address of its own with --mgmt-advertise"},
+		{CodeSelf, 409, 3, "the endpoint is this node itself",
+			"a node's own address is among its join endpoints; that is fine",
+			"nothing to do"},
+		{CodeVersionRange, 409, 3, "the two nodes speak no common protocol version",
+			"one of them is too old",
+			"upgrade the older node"},
+		{CodeExpelled, 403, 4, "this node was expelled from the cluster",
+			"an operator removed it for good",
+			"readmit it with muster node readmit, or start with an empty data directory"},
+		{CodeAddressNotAllowed, 403, 4, "the address lies outside what may be dialled",
+			"link-local, metadata, multicast and unspecified addresses are never dialled, loopback only from loopback, and --allowed-address-space narrows the rest",
+			"advertise an address that the other members can use: --mgmt-advertise"},
+		{CodeEndpointUnreachable, 409, 7, "the cluster cannot call this node back",
+			"the accepting node dialled the advertised endpoint and did not reach this node there",
+			"set --mgmt-advertise to an address that the other members reach, and open the port"},
+		{CodeExpectMismatch, 409, 6, "the nodes were given different values of --bootstrap-expect",
+			"they would not agree on when to form the cluster",
+			"start all of them with the same value"},
+		{CodeExpectTooSmall, 409, 6, "--bootstrap-expect is too small for the nodes in sight",
+			"it must be more than half of all candidates, or two clusters could form",
+			"raise --bootstrap-expect on all nodes, or start fewer"},
+		{CodeExpectNotSet, 503, 3, "the node does not know how many nodes form the cluster",
+			"with discovery alone, nobody can tell the first node from a late one",
+			"start all first nodes with --bootstrap-expect N"},
+		{CodePromiseHeld, 503, 3, "the node has promised to wait for another one to form the cluster",
+			"that node is not answering any more",
+			"bring the named node back, or muster cluster form --force on one node"},
+		{CodeStoreMismatch, 409, 6, "the node has another config store than the cluster",
+			"its --config-store names a database of another cluster, or a store the cluster does not use",
+			"use the cluster's store, or --config-store auto"},
+		{CodeDraining, 503, 3, "the node is shutting down",
+			"it takes no new work",
+			"ask another member"},
+		{CodePeerUnreachable, 503, 7, "the other node does not answer",
+			"the address is wrong, the node is down, or something between drops the connection",
+			"check the address and port from this machine: curl ENDPOINT/health"},
+		{CodeNotMuster, 502, 7, "something else answers at this address",
+			"it speaks HTTP but is no muster management port",
+			"check host, port and path of the endpoint; the default port is 9113"},
+		{CodeUpgradeStripped, 426, 7, "a proxy between the nodes removed the Upgrade header",
+			"links between nodes are WebSockets",
+			"let the proxy pass it; nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"},
+		{CodeNotSynced, 503, 3, "the node has no copy of the configuration yet",
+			"it has just started and neither its data directory nor a peer could give it one",
+			"wait a moment, or look at /ready"},
+		{CodeStoreUnavailable, 503, 7, "the config store does not answer",
+			"reads go on from memory; writes need the store",
+			"bring the database back; writes work again within a second"},
+		{CodeConfigHomeDown, 503, 7, "the node that keeps the configuration is down",
+			"without Postgres one node's disk is the store; reads go on everywhere",
+			"start that node again"},
+		{CodeOutcomeUnknown, 504, 8, "the connection to the store broke while it was committing",
+			"the write may or may not have happened",
+			"send it again with the same Idempotency-Key: it is applied at most once"},
+		{CodeDiverged, 503, 3, "the store and this node disagree about history",
+			"the store was restored, emptied or failed over and lost its last commits",
+			"compare with muster status on every node before writing anything"},
+		{CodeStoreSchema, 503, 3, "the database schema is newer than this binary",
+			"another node was upgraded and migrated the database",
+			"upgrade this node; it serves reads meanwhile"},
+		{CodeStorePlaintext, 0, 3, "the connection to the database is not encrypted",
+			"sslmode=disable was asked for",
+			"use sslmode=verify-full unless the network is trusted"},
+		{CodeUsage, 0, 2, "the command line is wrong",
+			"a flag, argument or value is not one that exists",
+			"see --help; the text names the nearest valid spelling"},
+		{CodeBadConfig, 0, 2, "the configuration is not acceptable",
+			"a file key, variable or value is unknown or contradicts another",
+			"correct the place that the text names"},
+		{CodeAddressInUse, 0, 1, "another process listens on this address",
+			"a node or another service is already running there",
+			"stop it, or choose another --mgmt-bind"},
+		{CodeDataDirInUse, 0, 1, "another muster process uses this data directory",
+			"two processes must not share one identity",
+			"stop the other process, or choose another --data-dir"},
+		{CodeDataDir, 0, 1, "the data directory cannot be used",
+			"it cannot be created, read or written, or its content is damaged",
+			"check its owner, mode and free space"},
+		{CodeAdvertise, 0, 2, "no address to advertise",
+			"others must be able to reach this node, and none of its addresses is usable for that",
+			"pass --mgmt-advertise HOST:PORT; the text lists the candidates"},
+		{CodePlaintext, 0, 3, "credentials travel unencrypted",
+			"the port is plain HTTP and not on loopback",
+			"serve TLS or put a TLS proxy in front"},
+		{CodeInsecure, 0, 3, "the node runs without protection",
+			"it was started with --insecure",
+			"remove --insecure and pass --cluster-cookie-file"},
+		{CodeMembersMissing, 0, 3, "not every member is healthy",
+			"a member is suspect, dead or unreachable",
+			"ask why: muster why NAME"},
+		{CodeConfigLag, 0, 3, "members serve an older revision",
+			"they have not caught up with the newest change",
+			"wait a moment; then look at the named members' store state"},
+		{CodeOK, 200, 0, "nothing is wrong",
+			"",
+			""},
+	}
+}
+
+// Info returns the explanation of a code, and false for a word that is none.
+func (c Code) Info() (CodeInfo, bool) {
+	for _, info := range Codes() {
+		if info.Code == c {
+			return info, true
+		}
+	}
+	return CodeInfo{Code: c, Status: 500, Exit: 1, Title: string(c)}, false
+}

@@ -1,0 +1,50 @@
+package muster
+
+import "time"
+
+// EventKind names what happened. The kinds are dotted, most general word first.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventMemberState  EventKind = "member.state"  // From and To are states
+	EventMemberUpdate EventKind = "member.update" // endpoint, boot or tags changed
+	EventConfigChange EventKind = "config.change" // Rev, Subject = kind/name
+	EventClusterForm  EventKind = "cluster.form"
+	EventClusterAlarm EventKind = "cluster.alarm" // Code says which
+	EventStoreState   EventKind = "store.state"
+	EventJoin         EventKind = "join"
+)
+
+// Event is one thing that happened, as seen from Node. Seq grows by one per
+// event of one boot of that node.
+type Event struct {
+	Seq     uint64    `json:"seq"`
+	At      time.Time `json:"at"`
+	Kind    EventKind `json:"kind"`
+	Node    NodeID    `json:"node_id"`
+	Subject string    `json:"subject"` // member name, kind/name, or empty
+	From    string    `json:"from,omitempty"`
+	To      string    `json:"to,omitempty"`
+	Rev     int64     `json:"rev,omitempty"`
+	Code    Code      `json:"code,omitempty"`
+	Text    string    `json:"text"`
+}
+
+// Problem is one thing that is wrong now and what to do about it. It is shown in
+// /cluster/status, /ready, the dashboard and by the command line.
+type Problem struct {
+	Code  Code      `json:"code"`
+	Text  string    `json:"text"`
+	Fix   string    `json:"fix"`
+	Since time.Time `json:"since"`
+}
+
+// Condition is one named requirement of readiness.
+type Condition struct {
+	Code  Code      `json:"code"`
+	OK    bool      `json:"ok"`
+	Since time.Time `json:"since"`
+	Text  string    `json:"text"`
+	Fix   string    `json:"fix"`
+}
