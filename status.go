@@ -36,7 +36,7 @@ type Status struct {
 	ClusterSize    int               `json:"cluster_size"` // durable member list
 	ClusterHealth  Health            `json:"cluster_health"`
 	Summary        string            `json:"summary"` // the verdict in one sentence
-	Mode           string            `json:"mode"`    // single, cluster
+	Mode           string            `json:"mode"`    // standalone, cluster
 	State          NodeState         `json:"state"`
 	IsLeader       bool              `json:"is_leader"`
 	LeaderID       NodeID            `json:"leader_id"`
