@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	contactFor   = 5 * time.Second  // a candidate counts as present this long after contact
-	formedFor    = time.Minute      // no cluster is formed beside one that was met this lately
-	forgetAfter  = time.Hour        // hearsay about a node that nobody has met
-	settleBefore = 3 * time.Second  // a node that expects only itself looks around first
-	maxAge       = 24 * time.Hour   // of hearsay, against overflow
-	maxShared    = maxTargets       // candidates per message
+	contactFor   = 5 * time.Second // a candidate counts as present this long after contact
+	formedFor    = time.Minute     // no cluster is formed beside one that was met this lately
+	forgetAfter  = time.Hour       // hearsay about a node that nobody has met
+	settleBefore = 3 * time.Second // a node that expects only itself looks around first
+	maxAge       = 24 * time.Hour  // of hearsay, against overflow
+	maxShared    = maxTargets      // candidates per message
 )
 
 // outlook is what a node that belongs to no cluster sees of others like it.
