@@ -47,8 +47,8 @@ type Boot = muster.Boot
 
 // Caller defines model for Caller.
 type Caller struct {
-	// Id The id of the token.
-	Id      string     `json:"id"`
+	// ID The id of the token.
+	ID      string     `json:"id"`
 	Role    CallerRole `json:"role"`
 	Subject string     `json:"subject"`
 
@@ -136,6 +136,12 @@ type Login struct {
 	Code string `json:"code"`
 }
 
+// LoginCode defines model for LoginCode.
+type LoginCode struct {
+	Code      string    `json:"code"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
 // Member A node as the answering node sees it.
 type Member = muster.Member
 
@@ -157,7 +163,7 @@ type Node struct {
 	Endpoint     string    `json:"endpoint"`
 	Healthy      bool      `json:"healthy"`
 	Name         string    `json:"name"`
-	NodeId       string    `json:"node-id"`
+	NodeID       string    `json:"node-id"`
 	Reason       string    `json:"reason"`
 	Region       string    `json:"region"`
 	Role         string    `json:"role"`
@@ -190,7 +196,7 @@ type Problem struct {
 
 	// Instance The path of the request.
 	Instance  string `json:"instance"`
-	RequestId string `json:"request_id"`
+	RequestID string `json:"request_id"`
 	Status    int    `json:"status"`
 	Title     string `json:"title"`
 
@@ -203,8 +209,8 @@ type Readiness struct {
 	Conditions []Condition `json:"conditions"`
 
 	// Problems With `verbose`, what is wrong without making the node unready.
-	Problems *[]StatusProblem `json:"problems,omitempty"`
-	Ready    bool             `json:"ready"`
+	Problems []StatusProblem `json:"problems,omitempty"`
+	Ready    bool            `json:"ready"`
 }
 
 // Session defines model for Session.
@@ -258,11 +264,11 @@ type WatchBye struct {
 type WatchHello struct {
 	// At The clock of the node.
 	At        time.Time `json:"at"`
-	ClusterId string    `json:"cluster_id"`
+	ClusterID string    `json:"cluster_id"`
 
 	// Node The name of the node that answers.
 	Node    string   `json:"node"`
-	NodeId  string   `json:"node_id"`
+	NodeID  string   `json:"node_id"`
 	Topics  []string `json:"topics"`
 	Version string   `json:"version"`
 }
@@ -270,16 +276,16 @@ type WatchHello struct {
 // WatchPatch What has changed. A field that is absent has not.
 type WatchPatch struct {
 	// Config Documents that are new or differ.
-	Config *[]ConfigKey `json:"config,omitempty"`
+	Config []ConfigKey `json:"config,omitempty"`
 
 	// ConfigGone Deleted documents, as kind/name.
-	ConfigGone *[]string `json:"config_gone,omitempty"`
+	ConfigGone []string `json:"config_gone,omitempty"`
 
 	// Members Members that are new or differ.
-	Members *[]Member `json:"members,omitempty"`
+	Members []Member `json:"members,omitempty"`
 
 	// MembersGone Ids of members that are no longer listed.
-	MembersGone *[]string `json:"members_gone,omitempty"`
+	MembersGone []string `json:"members_gone,omitempty"`
 
 	// Status One node's answer to "how is the cluster?". The required fields are those of anonymous callers.
 	Status *Status `json:"status,omitempty"`
@@ -287,8 +293,8 @@ type WatchPatch struct {
 
 // WatchSnapshot All that is known of each topic that was asked for.
 type WatchSnapshot struct {
-	Config  *[]ConfigKey `json:"config,omitempty"`
-	Members *[]Member    `json:"members,omitempty"`
+	Config  []ConfigKey `json:"config,omitempty"`
+	Members []Member    `json:"members,omitempty"`
 
 	// Status One node's answer to "how is the cluster?". The required fields are those of anonymous callers.
 	Status *Status `json:"status,omitempty"`
@@ -354,10 +360,10 @@ type ListMembersParams struct {
 	Role *RoleFilter `form:"role,omitempty" json:"role,omitempty"`
 
 	// Tag Only members with this tag: `key` or `key=value`. All of several must fit.
-	Tag *TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
+	Tag TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
 
 	// State Only members in one of these states.
-	State *StateFilter `form:"state,omitempty" json:"state,omitempty"`
+	State StateFilter `form:"state,omitempty" json:"state,omitempty"`
 }
 
 // ListNodesParams defines parameters for ListNodes.
@@ -372,10 +378,10 @@ type ListNodesParams struct {
 	Role *RoleFilter `form:"role,omitempty" json:"role,omitempty"`
 
 	// Tag Only members with this tag: `key` or `key=value`. All of several must fit.
-	Tag *TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
+	Tag TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
 
 	// State Only members in one of these states.
-	State *StateFilter `form:"state,omitempty" json:"state,omitempty"`
+	State StateFilter `form:"state,omitempty" json:"state,omitempty"`
 }
 
 // GetClusterStatusParams defines parameters for GetClusterStatus.
@@ -399,7 +405,7 @@ type GetReadyParams struct {
 	Verbose *string `form:"verbose,omitempty" json:"verbose,omitempty"`
 
 	// Exclude Codes of conditions to ignore. Repeat it or separate with commas.
-	Exclude *[]string `form:"exclude,omitempty" json:"exclude,omitempty"`
+	Exclude []string `form:"exclude,omitempty" json:"exclude,omitempty"`
 
 	// Wait How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`.
 	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
@@ -692,6 +698,15 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/leave (the `Leave` operationId).
 	Leave(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateLogin Make a login code
+	//
+	// For somebody who holds a token and wants to open the dashboard. The
+	// session that the code opens has the role of the caller and does not
+	// outlive its token. `muster ui` does this.
+	//
+	// Corresponds with POST /v1/logins (the `CreateLogin` operationId).
+	CreateLogin(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetMember One member
 	//
@@ -1016,6 +1031,25 @@ func (c *Client) Leave(ctx context.Context, reqEditors ...RequestEditorFn) (*htt
 	return c.Client.Do(req)
 }
 
+// CreateLogin Make a login code
+//
+// For somebody who holds a token and wants to open the dashboard. The
+// session that the code opens has the role of the caller and does not
+// outlive its token. `muster ui` does this.
+//
+// Corresponds with POST /v1/logins (the `CreateLogin` operationId).
+func (c *Client) CreateLogin(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateLoginRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetMember One member
 //
 // Corresponds with GET /v1/members/{id} (the `GetMember` operationId).
@@ -1226,7 +1260,7 @@ func NewListMembersRequest(server string, params *ListMembersParams) (*http.Requ
 
 		if params.Tag != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tag", *params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tag", params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -1238,7 +1272,7 @@ func NewListMembersRequest(server string, params *ListMembersParams) (*http.Requ
 
 		if params.State != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -1328,7 +1362,7 @@ func NewListNodesRequest(server string, params *ListNodesParams) (*http.Request,
 
 		if params.Tag != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tag", *params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tag", params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -1340,7 +1374,7 @@ func NewListNodesRequest(server string, params *ListNodesParams) (*http.Request,
 
 		if params.State != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -1550,7 +1584,7 @@ func NewGetReadyRequest(server string, params *GetReadyParams) (*http.Request, e
 
 		if params.Exclude != nil {
 
-			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "exclude", *params.Exclude, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "exclude", params.Exclude, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -2236,6 +2270,33 @@ func NewLeaveRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewCreateLoginRequest constructs an http.Request for the CreateLogin method
+func NewCreateLoginRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/logins")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetMemberRequest constructs an http.Request for the GetMember method
 func NewGetMemberRequest(server string, id Name) (*http.Request, error) {
 	var err error
@@ -2660,6 +2721,17 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/leave (the `Leave` operationId).
 	LeaveWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*LeaveResponse, error)
 
+	// CreateLoginWithResponse Make a login code
+	//
+	// For somebody who holds a token and wants to open the dashboard. The
+	// session that the code opens has the role of the caller and does not
+	// outlive its token. `muster ui` does this.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/logins (the `CreateLogin` operationId).
+	CreateLoginWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateLoginResponse, error)
+
 	// GetMemberWithResponse One member
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2742,8 +2814,8 @@ type ListMembersResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *MemberList
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -2751,9 +2823,9 @@ func (r ListMembersResponse) GetJSON200() *MemberList {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r ListMembersResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListMembersResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -2790,8 +2862,8 @@ type ListNodesResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *NodeList
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -2799,9 +2871,9 @@ func (r ListNodesResponse) GetJSON200() *NodeList {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r ListNodesResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListNodesResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -2845,8 +2917,8 @@ type GetClusterStatusResponse struct {
 	JSON200 *Status
 	// JSON503 the response for an HTTP 503 `application/json` response
 	JSON503 *Status
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 	// Headers503 the parsed response headers for an HTTP 503 response
 	Headers503 *GetClusterStatusResponse503Headers
 }
@@ -2861,9 +2933,9 @@ func (r GetClusterStatusResponse) GetJSON503() *Status {
 	return r.JSON503
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetClusterStatusResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetClusterStatusResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -2900,8 +2972,8 @@ type GetHealthResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Liveness
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -2909,9 +2981,9 @@ func (r GetHealthResponse) GetJSON200() *Liveness {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetHealthResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetHealthResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -2946,13 +3018,13 @@ func (r GetHealthResponse) ContentType() string {
 type GetMetricsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetMetricsResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMetricsResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -2996,8 +3068,8 @@ type GetReadyResponse struct {
 	JSON200 *Readiness
 	// JSON503 the response for an HTTP 503 `application/json` response
 	JSON503 *Readiness
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 	// Headers503 the parsed response headers for an HTTP 503 response
 	Headers503 *GetReadyResponse503Headers
 }
@@ -3012,9 +3084,9 @@ func (r GetReadyResponse) GetJSON503() *Readiness {
 	return r.JSON503
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetReadyResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetReadyResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3051,8 +3123,8 @@ type ListChangesResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *ChangeList
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3060,9 +3132,9 @@ func (r ListChangesResponse) GetJSON200() *ChangeList {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r ListChangesResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListChangesResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3099,8 +3171,8 @@ type ListConfigResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Documents
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3108,9 +3180,9 @@ func (r ListConfigResponse) GetJSON200() *Documents {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r ListConfigResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListConfigResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3147,8 +3219,8 @@ type ListConfigKindResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Documents
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3156,9 +3228,9 @@ func (r ListConfigKindResponse) GetJSON200() *Documents {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r ListConfigKindResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListConfigKindResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3198,15 +3270,15 @@ type DeleteConfigResponse204Headers struct {
 type DeleteConfigResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 	// Headers204 the parsed response headers for an HTTP 204 response
 	Headers204 *DeleteConfigResponse204Headers
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r DeleteConfigResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteConfigResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3253,8 +3325,8 @@ type GetConfigResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Document
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *GetConfigResponse200Headers
 	// Headers304 the parsed response headers for an HTTP 304 response
@@ -3266,9 +3338,9 @@ func (r GetConfigResponse) GetJSON200() *Document {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetConfigResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetConfigResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3319,8 +3391,8 @@ type PutConfigResponse struct {
 	JSON200 *Document
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *Document
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 	// Headers200 the parsed response headers for an HTTP 200 response
 	Headers200 *PutConfigResponse200Headers
 	// Headers201 the parsed response headers for an HTTP 201 response
@@ -3337,9 +3409,9 @@ func (r PutConfigResponse) GetJSON201() *Document {
 	return r.JSON201
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r PutConfigResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutConfigResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3376,8 +3448,8 @@ type ListEventsResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *EventList
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3385,9 +3457,9 @@ func (r ListEventsResponse) GetJSON200() *EventList {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r ListEventsResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEventsResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3422,13 +3494,13 @@ func (r ListEventsResponse) ContentType() string {
 type LeaveResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r LeaveResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r LeaveResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3460,13 +3532,61 @@ func (r LeaveResponse) ContentType() string {
 	return ""
 }
 
+type CreateLoginResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *LoginCode
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateLoginResponse) GetJSON201() *LoginCode {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateLoginResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateLoginResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateLoginResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateLoginResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateLoginResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetMemberResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Member
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3474,9 +3594,9 @@ func (r GetMemberResponse) GetJSON200() *Member {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetMemberResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMemberResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3513,8 +3633,8 @@ type GetOpenAPIResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *map[string]interface{}
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3522,9 +3642,9 @@ func (r GetOpenAPIResponse) GetJSON200() *map[string]interface{} {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetOpenAPIResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetOpenAPIResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3559,13 +3679,13 @@ func (r GetOpenAPIResponse) ContentType() string {
 type DeleteSessionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r DeleteSessionResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteSessionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3602,8 +3722,8 @@ type GetSessionResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Caller
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3611,9 +3731,9 @@ func (r GetSessionResponse) GetJSON200() *Caller {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetSessionResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSessionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3655,8 +3775,8 @@ type CreateSessionResponse struct {
 	HTTPResponse *http.Response
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *Session
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 	// Headers201 the parsed response headers for an HTTP 201 response
 	Headers201 *CreateSessionResponse201Headers
 }
@@ -3666,9 +3786,9 @@ func (r CreateSessionResponse) GetJSON201() *Session {
 	return r.JSON201
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r CreateSessionResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateSessionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3703,13 +3823,13 @@ func (r CreateSessionResponse) ContentType() string {
 type WatchResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r WatchResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WatchResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -3746,8 +3866,8 @@ type GetVersionResponse struct {
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
 	JSON200 *Version
-	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
-	ApplicationproblemJSONDefault *Failed
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -3755,9 +3875,9 @@ func (r GetVersionResponse) GetJSON200() *Version {
 	return r.JSON200
 }
 
-// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
-func (r GetVersionResponse) GetApplicationproblemJSONDefault() *Failed {
-	return r.ApplicationproblemJSONDefault
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetVersionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
 }
 
 // GetBody returns the raw response body bytes
@@ -4017,6 +4137,23 @@ func (c *ClientWithResponses) LeaveWithResponse(ctx context.Context, reqEditors 
 	return ParseLeaveResponse(rsp)
 }
 
+// CreateLoginWithResponse Make a login code
+//
+// For somebody who holds a token and wants to open the dashboard. The
+// session that the code opens has the role of the caller and does not
+// outlive its token. `muster ui` does this.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/logins (the `CreateLogin` operationId).
+func (c *ClientWithResponses) CreateLoginWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateLoginResponse, error) {
+	rsp, err := c.CreateLogin(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateLoginResponse(rsp)
+}
+
 // GetMemberWithResponse One member
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4167,7 +4304,7 @@ func ParseListMembersResponse(rsp *http.Response) (*ListMembersResponse, error) 
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4200,7 +4337,7 @@ func ParseListNodesResponse(rsp *http.Response) (*ListNodesResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4240,7 +4377,7 @@ func ParseGetClusterStatusResponse(rsp *http.Response) (*GetClusterStatusRespons
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4286,7 +4423,7 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4312,7 +4449,7 @@ func ParseGetMetricsResponse(rsp *http.Response) (*GetMetricsResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4352,7 +4489,7 @@ func ParseGetReadyResponse(rsp *http.Response) (*GetReadyResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4398,7 +4535,7 @@ func ParseListChangesResponse(rsp *http.Response) (*ListChangesResponse, error) 
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4431,7 +4568,7 @@ func ParseListConfigResponse(rsp *http.Response) (*ListConfigResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4464,7 +4601,7 @@ func ParseListConfigKindResponse(rsp *http.Response) (*ListConfigKindResponse, e
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4493,7 +4630,7 @@ func ParseDeleteConfigResponse(rsp *http.Response) (*DeleteConfigResponse, error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4542,7 +4679,7 @@ func ParseGetConfigResponse(rsp *http.Response) (*GetConfigResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4605,7 +4742,7 @@ func ParsePutConfigResponse(rsp *http.Response) (*PutConfigResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4675,7 +4812,7 @@ func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	case rsp.StatusCode == 200:
 		// Content-type (text/event-stream) unsupported
@@ -4707,7 +4844,40 @@ func ParseLeaveResponse(rsp *http.Response) (*LeaveResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateLoginResponse parses an HTTP response from a CreateLoginWithResponse call
+func ParseCreateLoginResponse(rsp *http.Response) (*CreateLoginResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateLoginResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest LoginCode
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4740,7 +4910,7 @@ func ParseGetMemberResponse(rsp *http.Response) (*GetMemberResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4773,7 +4943,7 @@ func ParseGetOpenAPIResponse(rsp *http.Response) (*GetOpenAPIResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4802,7 +4972,7 @@ func ParseDeleteSessionResponse(rsp *http.Response) (*DeleteSessionResponse, err
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4835,7 +5005,7 @@ func ParseGetSessionResponse(rsp *http.Response) (*GetSessionResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4868,7 +5038,7 @@ func ParseCreateSessionResponse(rsp *http.Response) (*CreateSessionResponse, err
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4907,7 +5077,7 @@ func ParseWatchResponse(rsp *http.Response) (*WatchResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 
@@ -4940,7 +5110,7 @@ func ParseGetVersionResponse(rsp *http.Response) (*GetVersionResponse, error) {
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
-		response.ApplicationproblemJSONDefault = &dest
+		response.ApplicationProblemJSONDefault = &dest
 
 	}
 

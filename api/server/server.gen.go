@@ -61,6 +61,9 @@ type ServerInterface interface {
 	// Leave Let this node leave the cluster for good
 	// (POST /v1/leave)
 	Leave(w http.ResponseWriter, r *http.Request)
+	// CreateLogin Make a login code
+	// (POST /v1/logins)
+	CreateLogin(w http.ResponseWriter, r *http.Request)
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(w http.ResponseWriter, r *http.Request, id Name)
@@ -169,6 +172,12 @@ func (_ Unimplemented) ListEvents(w http.ResponseWriter, r *http.Request, params
 // Leave Let this node leave the cluster for good
 // (POST /v1/leave)
 func (_ Unimplemented) Leave(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// CreateLogin Make a login code
+// (POST /v1/logins)
+func (_ Unimplemented) CreateLogin(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1127,6 +1136,20 @@ func (siw *ServerInterfaceWrapper) Leave(w http.ResponseWriter, r *http.Request)
 	handler.ServeHTTP(w, r)
 }
 
+// CreateLogin operation middleware
+func (siw *ServerInterfaceWrapper) CreateLogin(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateLogin(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetMember operation middleware
 func (siw *ServerInterfaceWrapper) GetMember(w http.ResponseWriter, r *http.Request) {
 
@@ -1421,6 +1444,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/v1/watch", wrapper.Watch)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/logins", wrapper.CreateLogin)
+	})
+	r.Group(func(r chi.Router) {
 		r.Delete(options.BaseURL+"/v1/session", wrapper.DeleteSession)
 	})
 	r.Group(func(r chi.Router) {
@@ -1624,6 +1650,26 @@ type GetMetricsRequestObject struct {
 
 type GetMetricsResponseObject interface {
 	VisitGetMetricsResponse(w http.ResponseWriter) error
+}
+
+type GetMetrics200ApplicationOpenmetricsTextResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetMetrics200ApplicationOpenmetricsTextResponse) VisitGetMetricsResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/openmetrics-text")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
 }
 
 type GetMetrics200TextResponse string
@@ -2052,12 +2098,12 @@ func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.Respons
 	return err
 }
 
-type ListEvents200TexteventStreamResponse struct {
+type ListEvents200TextEventStreamResponse struct {
 	Body          io.Reader
 	ContentLength int64
 }
 
-func (response ListEvents200TexteventStreamResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+func (response ListEvents200TextEventStreamResponse) VisitListEventsResponse(w http.ResponseWriter) error {
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	if response.ContentLength != 0 {
@@ -2144,8 +2190,46 @@ func (response LeavedefaultApplicationProblemPlusJSONResponse) VisitLeaveRespons
 	return err
 }
 
+type CreateLoginRequestObject struct {
+}
+
+type CreateLoginResponseObject interface {
+	VisitCreateLoginResponse(w http.ResponseWriter) error
+}
+
+type CreateLogin201JSONResponse LoginCode
+
+func (response CreateLogin201JSONResponse) VisitCreateLoginResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLogindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateLogindefaultApplicationProblemPlusJSONResponse) VisitCreateLoginResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMemberRequestObject struct {
-	Id Name `json:"id"`
+	ID Name `json:"id"`
 }
 
 type GetMemberResponseObject interface {
@@ -2348,12 +2432,12 @@ type WatchResponseObject interface {
 	VisitWatchResponse(w http.ResponseWriter) error
 }
 
-type Watch200TexteventStreamResponse struct {
+type Watch200TextEventStreamResponse struct {
 	Body          io.Reader
 	ContentLength int64
 }
 
-func (response Watch200TexteventStreamResponse) VisitWatchResponse(w http.ResponseWriter) error {
+func (response Watch200TextEventStreamResponse) VisitWatchResponse(w http.ResponseWriter) error {
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	if response.ContentLength != 0 {
@@ -2490,6 +2574,9 @@ type StrictServerInterface interface {
 	// Leave Let this node leave the cluster for good
 	// (POST /v1/leave)
 	Leave(ctx context.Context, request LeaveRequestObject) (LeaveResponseObject, error)
+	// CreateLogin Make a login code
+	// (POST /v1/logins)
+	CreateLogin(ctx context.Context, request CreateLoginRequestObject) (CreateLoginResponseObject, error)
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(ctx context.Context, request GetMemberRequestObject) (GetMemberResponseObject, error)
@@ -2920,11 +3007,35 @@ func (sh *strictHandler) Leave(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// CreateLogin operation middleware
+func (sh *strictHandler) CreateLogin(w http.ResponseWriter, r *http.Request) {
+	var request CreateLoginRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateLogin(ctx, request.(CreateLoginRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateLogin")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateLoginResponseObject); ok {
+		if err := validResponse.VisitCreateLoginResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetMember operation middleware
 func (sh *strictHandler) GetMember(w http.ResponseWriter, r *http.Request, id Name) {
 	var request GetMemberRequestObject
 
-	request.Id = id
+	request.ID = id
 
 	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
 		return sh.ssi.GetMember(ctx, request.(GetMemberRequestObject))
