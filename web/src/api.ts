@@ -1,4 +1,5 @@
 import { signal } from "@preact/signals";
+import type { Session } from "./types";
 
 /** root is the path under which the node answers: the dashboard lives at {root}ui/. */
 export const root = new URL("..", document.baseURI).pathname;
@@ -9,13 +10,9 @@ const storeKey = "muster.token:" + root;
 export const token = signal(sessionStorage.getItem(storeKey) ?? "");
 
 export function signIn(value: string): void {
-  sessionStorage.setItem(storeKey, value);
+  if (value) sessionStorage.setItem(storeKey, value);
+  else sessionStorage.removeItem(storeKey);
   token.value = value;
-}
-
-export function signOut(): void {
-  sessionStorage.removeItem(storeKey);
-  token.value = "";
 }
 
 /** Refusal is a problem answer: what, why, and what to do next. */
@@ -45,35 +42,14 @@ async function refusal(answer: Response): Promise<Refusal> {
   return new Refusal(answer.status, body.code || "", text, body.fix || "");
 }
 
-/** redeem trades a one-use login code for the token of a session. */
-export async function redeem(code: string): Promise<string> {
-  const answer = await fetch(root + "v1/session", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ code }),
-    cache: "no-store",
-  });
-  if (!answer.ok) throw await refusal(answer);
-  return (await answer.json()).token ?? "";
+/** redeem trades a one-use login code for a session: a token, or over TLS a cookie. */
+export async function redeem(code: string): Promise<void> {
+  const body = JSON.stringify({ code });
+  const answer = await ask("v1/session", { method: "POST", body, headers: { "Content-Type": "application/json" } });
+  const session: Session = await answer.json();
+  signIn(session.token);
 }
 
 /** curl is the command that reads what a card shows. The token stays a variable. */
 export const curl = (path: string): string =>
   `curl -s -H "Authorization: Bearer $MUSTER_TOKEN" '${location.origin}${root}${path}'`;
-
-export interface Identity {
-  sub: string;
-  role: string;
-  exp: number;
-}
-
-/** identity reads who a token speaks for. The node verifies it; this is for display. */
-export function identity(jwt: string): Identity | null {
-  try {
-    const part = jwt.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/");
-    const bytes = Uint8Array.from(atob(part), (c) => c.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
-  } catch {
-    return null;
-  }
-}

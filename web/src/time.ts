@@ -4,11 +4,14 @@ import { computed, signal } from "@preact/signals";
 // show a member as suspect "for 1 h". The offset is learnt from the stream.
 const offset = signal(0);
 
-/** tick holds the local time of the last full second; one timer drives the page. */
-export const tick = signal(Date.now());
+// tick is the local time of the last full second; one timer drives the page.
+const tick = signal(Date.now());
 setInterval(() => (tick.value = Date.now()), 1000);
 
-/** now is the server's time in milliseconds, once a second. */
+/** localNow is the time of this machine, once a second. */
+export const localNow = computed(() => tick.value);
+
+/** now is the time of the server, once a second. */
 export const now = computed(() => tick.value + offset.value);
 
 /** learnClock takes a server time that was sent just now. */

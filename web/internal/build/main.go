@@ -38,9 +38,15 @@ func run(root, out string) error {
 	return write(out, files)
 }
 
-// install fetches the packages that the lock file names, if they are missing.
+// install fetches the packages that the lock file names, unless it was done
+// after the lock file last changed.
 func install(root string) error {
-	if _, err := os.Stat(filepath.Join(root, "node_modules", "preact")); err == nil {
+	lock, err := os.Stat(filepath.Join(root, "package-lock.json"))
+	if err != nil {
+		return fmt.Errorf("look for the lock file: %w", err)
+	}
+	done, err := os.Stat(filepath.Join(root, "node_modules", ".package-lock.json"))
+	if err == nil && !done.ModTime().Before(lock.ModTime()) {
 		return nil
 	}
 	cmd := exec.Command("npm", "ci")
