@@ -19,6 +19,7 @@ import (
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/join"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 )
 
@@ -104,8 +105,8 @@ func (n *node) start() *node {
 	n.state, n.members, n.logs = state, map[muster.NodeID]store.Member{}, &bytes.Buffer{}
 	cfg := n.cfg
 	cfg.State, cfg.Meet = state, n.meet
-	cfg.PeerFrom = func(ctx context.Context) (join.Hello, bool) {
-		h, ok := ctx.Value(contextKey{}).(join.Hello)
+	cfg.PeerFrom = func(ctx context.Context) (link.Hello, bool) {
+		h, ok := ctx.Value(contextKey{}).(link.Hello)
 		return h, ok
 	}
 	cfg.Members, cfg.Live, cfg.Holder = n.roster, n.live, n.holder
@@ -170,9 +171,9 @@ func (n *node) log() string {
 	return n.logs.String()
 }
 
-func (n *node) hello() join.Hello {
+func (n *node) hello() link.Hello {
 	self, facts := n.state.Self(), n.seeker.Facts()
-	return join.Hello{
+	return link.Hello{
 		ID: self.ID, Boot: self.Boot, Name: self.Name, Endpoint: facts.Endpoint, Cluster: facts.Cluster,
 		Formation: facts.Formation, Expect: facts.Expect, Role: facts.Role,
 	}
@@ -182,13 +183,13 @@ func (n *node) id() muster.NodeID { return n.state.Self().ID }
 
 // meeting is one connection between two nodes.
 type meeting struct {
-	from  join.Hello
+	from  link.Hello
 	other *node
-	peer  join.Hello
+	peer  link.Hello
 }
 
-func (m *meeting) Peer() join.Hello { return m.peer }
-func (m *meeting) Close() error     { return nil }
+func (m *meeting) Peer() link.Hello { return m.peer }
+func (m *meeting) Close()           {}
 
 func (m *meeting) RoundTrip(r *http.Request) (*http.Response, error) {
 	time.Sleep(latency())
@@ -231,10 +232,10 @@ func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 		return nil, muster.Errorf(muster.CodeWrongTarget, "%s answered at %s", other.name, endpoint)
 	}
 	mine, theirs := n.hello(), other.hello()
-	if err := other.seeker.Policy().Admit(mine, join.ChannelRPC); err != nil {
+	if err := other.seeker.Policy().Admit(mine, link.ChannelRPC); err != nil {
 		return nil, err
 	}
-	if err := n.seeker.Policy().Admit(theirs, join.ChannelRPC); err != nil {
+	if err := n.seeker.Policy().Admit(theirs, link.ChannelRPC); err != nil {
 		return nil, err
 	}
 	return &meeting{from: mine, other: other, peer: theirs}, nil
