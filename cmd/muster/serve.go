@@ -33,7 +33,7 @@ replaced by a variable, and a value file:PATH by the content of that file.`,
       --discovery static://10.0.0.1:9113,10.0.0.2:9113,10.0.0.3:9113
   muster serve --config node.yaml`,
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true}, // unknownFlags reports them, all at once
-		Args:               cobra.ArbitraryArgs,                         // so that RunE reports those too
+		Args:               cobra.ArbitraryArgs,                          // so that RunE reports those too
 	}
 	cmd.Flags().SortFlags = false
 	given := addFlags(cmd.Flags(), options())
