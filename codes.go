@@ -72,6 +72,7 @@ const (
 
 // Codes of configuration and store.
 const (
+	CodeBehind           Code = "behind"
 	CodeNotSynced        Code = "not-synced"
 	CodeStoreUnavailable Code = "store-unavailable"
 	CodeConfigHomeDown   Code = "config-home-down"
@@ -253,6 +254,9 @@ func joinCodes() []CodeInfo {
 
 func storeCodes() []CodeInfo {
 	return []CodeInfo{
+		{CodeBehind, 503, 3, "the node serves an older revision than was asked for",
+			"it has not caught up with the newest change",
+			"ask again in a moment, or ask another member"},
 		{CodeNotSynced, 503, 3, "the node has no copy of the configuration yet",
 			"it has just started and neither its data directory nor a peer could give it one",
 			"wait a moment, or look at /ready"},
