@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -133,6 +134,13 @@ func (s *Store) PutMember(ctx context.Context, m store.Member) error {
 	}
 	req := request{method: http.MethodPut, path: "members", body: body, limit: smallBody}
 	_, err = ask(ctx, s, req, decodeNothing)
+	return err
+}
+
+// RemoveMember takes a member off the list. Asking twice does no harm.
+func (s *Store) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	req := request{method: http.MethodDelete, path: "members/" + url.PathEscape(string(id)), limit: smallBody}
+	_, err := ask(ctx, s, req, decodeNothing)
 	return err
 }
 
