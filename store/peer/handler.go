@@ -142,8 +142,8 @@ func (h handler) apply(w http.ResponseWriter, r *http.Request) error {
 	if err := readBody(w, r, maxApplyBody, &writes); err != nil {
 		return err
 	}
-	if len(writes) > store.MaxBatch {
-		return muster.Errorf(muster.CodeTooLarge, "%d writes in one call, at most %d", len(writes), store.MaxBatch)
+	if err := store.CheckBatch(writes); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), DefaultTimeout)
 	defer cancel()

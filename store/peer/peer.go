@@ -128,6 +128,9 @@ func (s *Store) Members(ctx context.Context) ([]store.Member, error) {
 // PutMember inserts or refreshes one member. Asking twice does no harm, so a lost
 // answer is simply asked for again at the next target.
 func (s *Store) PutMember(ctx context.Context, m store.Member) error {
+	if err := m.Check(); err != nil {
+		return err
+	}
 	body, err := marshal(m)
 	if err != nil {
 		return muster.Errorf(muster.CodeInternal, "encode member %s: %w", m.ID, err)
