@@ -31,7 +31,7 @@ type sim struct {
 	net    *testnet.Network
 	ring   auth.Ring
 	token  string
-	shared *memory.Store // a database all nodes reach; nil: they keep their own
+	shared *memory.Store   // a database all nodes reach; nil: they keep their own
 	conns  []*memory.Store // of the nodes to the database
 	client *http.Client
 }
