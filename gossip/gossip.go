@@ -58,7 +58,8 @@ type Config struct {
 	// Profile chooses the timing; empty: lan.
 	Profile Profile
 
-	// Digest returns a few bytes that travel with every exchange of state, at
+	// Digest returns a few bytes that travel with every exchange of state and, up to
+	// 512 of them, with every answer to a probe, at
 	// most 64 KiB; Observe receives those of others. Both may be nil, are called
 	// by several goroutines, and must return at once.
 	Digest  func() []byte
