@@ -38,13 +38,13 @@ func newApp(p process) *app {
 
 // run executes one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
-	a.args = args
+	a.args = append([]string{}, args...) // cobra takes nil for os.Args
 	root := a.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(a.args)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	return a.report(root.ExecuteContext(ctx))
+	return a.report(root.ExecuteContextC(ctx))
 }
 
 // getenv returns a variable of the environment; the last one of a name wins.

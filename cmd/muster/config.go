@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/client"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -50,7 +51,7 @@ func (a *app) configGetCommand() *cobra.Command {
 			return err
 		}
 		defer cancel()
-		doc, err := c.Document(ctx, kind, name)
+		doc, err := c.ConfigGet(ctx, kind, name)
 		if err != nil {
 			return err
 		}
@@ -82,13 +83,14 @@ func (a *app) configListCommand() *cobra.Command {
 			return err
 		}
 		defer cancel()
-		docs, err := c.Documents(ctx, kind)
+		docs, rev, err := c.ConfigList(ctx, kind)
 		if err != nil {
 			return err
 		}
 		result := struct {
 			Items []muster.Document `json:"items"`
-		}{Items: append([]muster.Document{}, docs...)}
+			Rev   int64             `json:"rev"`
+		}{append([]muster.Document{}, docs...), rev}
 		return a.show(*f, result, func(w io.Writer, wide bool) { documentTable(w, docs, wide) })
 	}
 	return cmd
@@ -103,8 +105,8 @@ type change struct {
 
 func (ch *change) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&ch.reason, "reason", "", "why; kept in the history")
-	flags.Int64Var(&ch.ifRev, "if-rev", -1, "only if the document is at this revision; 0 = only if there is none")
+	flags.StringVar(&ch.reason, "reason", "", "why, as a `TEXT` that is kept in the history")
+	flags.Int64Var(&ch.ifRev, "if-rev", -1, "only if the document is at revision `N`; 0 = only if there is none")
 	flags.BoolVar(&ch.force, "force", false, "whatever is there now")
 }
 
@@ -124,14 +126,14 @@ func (ch *change) expect(ctx context.Context, c cluster, kind, name string) (int
 	if ch.ifRev >= 0 {
 		return ch.ifRev, nil
 	}
-	doc, err := c.Document(ctx, kind, name)
+	doc, err := c.ConfigGet(ctx, kind, name)
 	switch {
 	case errors.Is(err, &muster.Error{Code: muster.CodeNotFound}):
 		return 0, nil
 	case err != nil:
 		return 0, err
 	case ch.force:
-		return anyRevision, nil
+		return client.Any, nil
 	}
 	return doc.Rev, nil
 }
@@ -159,7 +161,7 @@ code 6 instead of being overwritten.`,
 	ch.register(cmd)
 	cmd.ValidArgsFunction = a.completeDocuments(r)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		w := write{Reason: ch.reason}
+		w := client.Write{Reason: ch.reason}
 		var err error
 		if w.Kind, w.Name, err = splitName(args[0]); err != nil {
 			return err
@@ -186,12 +188,12 @@ code 6 instead of being overwritten.`,
 	return cmd
 }
 
-func set(ctx context.Context, c cluster, w write, ch *change) (doc muster.Document, err error) {
+func set(ctx context.Context, c cluster, w client.Write, ch *change) (doc muster.Document, err error) {
 	err = ch.retry(func() error {
 		if w.Expect, err = ch.expect(ctx, c, w.Kind, w.Name); err != nil {
 			return err
 		}
-		doc, err = c.Put(ctx, w)
+		doc, err = c.ConfigPut(ctx, w)
 		return err
 	})
 	return doc, err
@@ -210,7 +212,7 @@ func (a *app) configDeleteCommand() *cobra.Command {
 	ch.register(cmd)
 	cmd.ValidArgsFunction = a.completeDocuments(r)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		w := write{Reason: ch.reason}
+		w := client.Write{Reason: ch.reason}
 		var err error
 		if w.Kind, w.Name, err = splitName(args[0]); err != nil {
 			return err
@@ -237,7 +239,7 @@ func (a *app) configDeleteCommand() *cobra.Command {
 	return cmd
 }
 
-func remove(ctx context.Context, c cluster, w write, ch *change) (rev int64, err error) {
+func remove(ctx context.Context, c cluster, w client.Write, ch *change) (rev int64, err error) {
 	err = ch.retry(func() error {
 		if w.Expect, err = ch.expect(ctx, c, w.Kind, w.Name); err != nil {
 			return err
@@ -245,7 +247,7 @@ func remove(ctx context.Context, c cluster, w write, ch *change) (rev int64, err
 		if w.Expect == 0 {
 			return muster.Errorf(muster.CodeNotFound, "there is no %s/%s", w.Kind, w.Name)
 		}
-		rev, err = c.Delete(ctx, w)
+		rev, err = c.ConfigDelete(ctx, w)
 		return err
 	})
 	return rev, err
@@ -258,10 +260,25 @@ func (ch *change) retry(do func() error) error {
 	for range maxForce {
 		err = do()
 		if !ch.force || !errors.Is(err, &muster.Error{Code: muster.CodeConflict}) {
-			return err
+			break
 		}
 	}
-	return err
+	return conflictAdvice(err)
+}
+
+// conflictAdvice says how to go on after a conflict in words of this command line;
+// the node's own speak of headers.
+func conflictAdvice(err error) error {
+	e, ok := errors.AsType[*muster.Error](err)
+	if !ok || e.Code != muster.CodeConflict {
+		return err
+	}
+	conflict, ok := errors.AsType[*client.Conflict](err)
+	if !ok || conflict.Current == nil {
+		return e.WithFix("look at it with muster config get, and write again")
+	}
+	d := conflict.Current
+	return e.WithFix("muster config get %s/%s shows what %s wrote; to replace that, repeat with --if-rev %d", d.Kind, d.Name, muster.Printable(d.UpdatedBy), d.Rev)
 }
 
 // readSpec takes a specification from an argument, a file or standard input.
@@ -336,7 +353,7 @@ func (a *app) completeDocuments(r *remote) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer cancel()
-		docs, _ := c.Documents(ctx, "") // no names to offer is no fault
+		docs, _, _ := c.ConfigList(ctx, "") // no names to offer is no fault
 		names := make([]string, len(docs))
 		for i, d := range docs {
 			names[i] = d.Kind + "/" + d.Name

@@ -39,7 +39,7 @@ a file that only its owner can read. Whoever holds it is an operator.`,
   muster cookie new > cookie; chmod 600 cookie`,
 		Args: exactly(),
 	}
-	cmd.Flags().StringVar(&out, "out", "", "write to this file, mode 0600, instead of standard output")
+	cmd.Flags().StringVar(&out, "out", "", "write to `FILE`, mode 0600, instead of standard output")
 	cmd.Flags().BoolVar(&ifMissing, "if-missing", false, "with --out: leave a file that is there alone")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if ifMissing && out == "" {
@@ -107,11 +107,11 @@ configuration and drains nodes; admin may do everything.`,
 		Args: exactly(),
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&t.role, "role", string(auth.RoleViewer), "viewer, app, operator or admin")
-	flags.StringVar(&t.ttl, "ttl", "1h", "how long it is good, at most 366d")
-	flags.StringVar(&t.subject, "subject", "", "who will use it; stands in the history (default: you)")
-	flags.StringVar(&t.cluster, "cluster-id", "", "good in this cluster only")
-	flags.StringSliceVar(&t.cookieFiles, "cluster-cookie-file", nil, "the cookie; - for standard input (default ./muster-data/cookie)")
+	flags.StringVar(&t.role, "role", string(auth.RoleViewer), "`ROLE`: viewer, app, operator or admin")
+	flags.StringVar(&t.ttl, "ttl", "1h", "how long it is good, a `DURATION` of at most 366d")
+	flags.StringVar(&t.subject, "subject", "", "`NAME` of who will use it; stands in the history (default: you)")
+	flags.StringVar(&t.cluster, "cluster-id", "", "good in the cluster with this `ID` only")
+	flags.StringSliceVar(&t.cookieFiles, "cluster-cookie-file", nil, "`FILE` with the cookie; - for standard input (default ./muster-data/cookie)")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		token, err := a.createToken(t)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/client"
 )
 
 // devFlags is what dev is told.
@@ -39,10 +40,10 @@ prints the address of the dashboard. Everything is removed on exit.`,
 		Args: exactly(),
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&d.nodes, "nodes", 3, "how many nodes")
-	flags.IntVar(&d.port, "port", muster.DefaultPort, "of the first node, the others follow; 0 = free ports")
-	flags.StringVar(&d.bind, "bind", "127.0.0.1", "loopback address")
-	flags.StringVar(&d.logLevel, "log-level", "error", "debug, info, warn or error")
+	flags.IntVar(&d.nodes, "nodes", 3, "run `N` nodes")
+	flags.IntVar(&d.port, "port", muster.DefaultPort, "`PORT` of the first node, the others follow; 0 = free ports")
+	flags.StringVar(&d.bind, "bind", "127.0.0.1", "loopback `ADDRESS`")
+	flags.StringVar(&d.logLevel, "log-level", "error", "`LEVEL`: debug, info, warn or error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := d.check(); err != nil {
 			return err
@@ -207,6 +208,6 @@ func (a *app) writeDemo(ctx context.Context, addr string, ring auth.Ring, round 
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	spec := json.RawMessage(fmt.Sprintf(`{"round":%d,"weight":%d}`, round, 10+round%90))
-	_, err = set(ctx, c, write{Kind: "route", Name: "demo-" + strconv.Itoa(round%5+1), Spec: spec, Reason: "demonstration"}, &change{ifRev: -1})
+	_, err = set(ctx, c, client.Write{Kind: "route", Name: "demo-" + strconv.Itoa(round%5+1), Spec: spec, Reason: "demonstration"}, &change{ifRev: -1})
 	return err
 }

@@ -5,29 +5,43 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/musterhq/muster/discovery/static"
+	"github.com/musterhq/muster/discovery/storetable"
 )
 
-// discoveryStore is the method that reads the member table of the config store.
-const discoveryStore = "store"
-
-// discoveries splits several methods in one value at white space, since commas
+// splitMethods parts several methods in one value at white space, since commas
 // belong to the methods.
-func discoveries(value string) []string { return strings.Fields(value) }
+func splitMethods(value string) []string { return strings.Fields(value) }
 
-// discovery checks the spelling of one method.
-func discovery(value string) error {
-	if value == discoveryStore {
-		return nil
+// methods reads --discovery. The member table needs no source of its own: a node
+// with a Postgres store reads it anyway.
+func methods(s *settings, values []string) error {
+	var faults []error
+	for _, value := range values {
+		switch scheme, _, _ := strings.Cut(value, "://"); {
+		case value == storetable.Name:
+			s.discoverStore = true
+		case scheme == static.Name:
+			source, err := static.Parse(value)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			s.Discovery = append(s.Discovery, source)
+		default:
+			faults = append(faults, noMethod(scheme))
+		}
 	}
-	scheme, rest, ok := strings.Cut(value, "://")
-	switch {
-	case ok && scheme == "static":
-		return staticHosts(rest)
-	case slices.Contains(laterMethods(), scheme):
+	return errors.Join(faults...)
+}
+
+func noMethod(scheme string) error {
+	if slices.Contains(laterMethods(), scheme) {
 		return fmt.Errorf("the method %q is not supported by this version; static and store are", scheme)
 	}
 	text := fmt.Sprintf("%q is no discovery method; static://host:port,host:port and store are", shown(scheme))
-	if near := nearest(scheme, []string{"static", discoveryStore}); near != "" {
+	if near := nearest(scheme, []string{static.Name, storetable.Name}); near != "" {
 		text += fmt.Sprintf("; did you mean %s?", near)
 	}
 	return errors.New(text)
@@ -36,18 +50,4 @@ func discovery(value string) error {
 // laterMethods are the methods that other versions of muster know.
 func laterMethods() []string {
 	return []string{"kubernetes", "consul", "etcd", "dns", "dns-srv", "dns-txt", "udp", "mdns", "file", "exec"}
-}
-
-func staticHosts(rest string) error {
-	hosts := commas(rest)
-	if len(hosts) == 0 {
-		return errors.New("static:// lists no host:port")
-	}
-	var faults []error
-	for _, host := range hosts {
-		if err := hostPort(host); err != nil {
-			faults = append(faults, fmt.Errorf("static://: %w", err))
-		}
-	}
-	return errors.Join(faults...)
 }

@@ -25,9 +25,9 @@ const interrupted = 130
 // Error names the exit code; it is never shown.
 func (v verdict) Error() string { return fmt.Sprintf("exit code %d", int(v)) }
 
-// report shows an error on standard error, each fault with its fix, and returns
-// the exit code.
-func (a *app) report(err error) int {
+// report shows the error of a command on standard error, each fault with its fix,
+// and returns the exit code.
+func (a *app) report(cmd *cobra.Command, err error) int {
 	if err == nil {
 		return 0
 	}
@@ -39,28 +39,38 @@ func (a *app) report(err error) int {
 		return interrupted
 	}
 	faults := flatten(err)
-	for _, fault := range faults {
-		_, _ = fmt.Fprint(a.stderr, describe(fault))
+	for i, fault := range faults {
+		what, advice := describe(cmd, fault)
+		if i+1 < len(faults) {
+			if _, next := describe(cmd, faults[i+1]); next == advice {
+				advice = "" // once, after the last fault that it fits
+			}
+		}
+		_, _ = fmt.Fprint(a.stderr, what, advice)
 	}
 	return exitCode(faults[0])
 }
 
-// describe renders one fault: what happened, what to do, where to read more.
-func describe(err error) string {
+// describe renders one fault: what happened; and what to do and where to read
+// more, if that is known.
+func describe(cmd *cobra.Command, err error) (what, advice string) {
 	e, ok := errors.AsType[*muster.Error](err)
 	if !ok {
-		return fmt.Sprintf("error: %v\n", err)
+		return fmt.Sprintf("error: %v\n", err), ""
 	}
-	out := "error: " + indent(strings.TrimSuffix(err.Error(), " ["+string(e.Code)+"]"), "       ") + "\n"
-	if fix := e.Advice(); fix != "" {
-		out += "  fix: " + indent(fix, "       ") + "\n"
+	what = "error: " + indent(strings.TrimSuffix(err.Error(), " ["+string(e.Code)+"]")) + "\n"
+	fix := e.Advice()
+	if e.Code == muster.CodeUsage && e.Fix == "" {
+		fix = "see " + cmd.CommandPath() + " --help"
 	}
-	return out + " more: muster explain " + string(e.Code) + "\n"
+	if fix != "" {
+		advice = "  fix: " + indent(fix) + "\n"
+	}
+	return what, advice + " more: muster explain " + string(e.Code) + "\n"
 }
 
-func indent(text, margin string) string {
-	return strings.ReplaceAll(text, "\n", "\n"+margin)
-}
+// indent puts further lines below the first one, behind the heading.
+func indent(text string) string { return strings.ReplaceAll(text, "\n", "\n       ") }
 
 func exitCode(err error) int {
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -90,11 +100,24 @@ func usage(format string, args ...any) *muster.Error {
 
 // flagFault explains what is wrong with the flags of a command.
 func flagFault(cmd *cobra.Command, err error) error {
-	unknown, ok := errors.AsType[*pflag.NotExistError](err)
-	if !ok {
-		return usage("%s: %s", cmd.CommandPath(), err).WithFix("%s --help lists the flags", cmd.CommandPath())
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		return unknownFlag(cmd, unknown.GetSpecifiedName())
 	}
-	return unknownFlag(cmd, unknown.GetSpecifiedName())
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return usage("--%s: %s", wrong.GetFlag().Name, badValue(wrong))
+	}
+	return usage("%s", err)
+}
+
+// badValue says which kind of value a flag wants.
+func badValue(wrong *pflag.InvalidValueError) string {
+	switch wrong.GetFlag().Value.Type() {
+	case "int", "int64":
+		return fmt.Sprintf("%q is no whole number", shown(wrong.GetValue()))
+	case "duration":
+		return fmt.Sprintf("%q is no duration such as 500ms, 10s or 5m", shown(wrong.GetValue()))
+	}
+	return fmt.Sprintf("%q: %v", shown(wrong.GetValue()), wrong.Unwrap())
 }
 
 func unknownFlag(cmd *cobra.Command, name string) *muster.Error {
@@ -112,7 +135,7 @@ func unknownFlag(cmd *cobra.Command, name string) *muster.Error {
 	if near := nearest(name, known); near != "" {
 		return usage("%s", text).WithFix("did you mean --%s?", near)
 	}
-	return usage("%s", text).WithFix("%s --help lists the flags", cmd.CommandPath())
+	return usage("%s", text)
 }
 
 // unknownWord is the fault of a word that is none of the known ones.

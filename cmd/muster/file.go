@@ -167,7 +167,7 @@ func lastWord(path string) string { return path[strings.LastIndex(path, ".")+1:]
 // leaf reads the value of an option: a scalar, or where the option may be given
 // repeatedly a sequence, or a mapping of tags.
 func (r *fileReader) leaf(path string, o option, node ast.Node) {
-	value := found{place: path + " in " + r.at(node), code: muster.CodeBadConfig}
+	value := found{key: path, place: r.at(node), code: muster.CodeBadConfig}
 	switch node := node.(type) {
 	case *ast.NullNode:
 		return

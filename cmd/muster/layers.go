@@ -68,8 +68,20 @@ func addFlags(flags *pflag.FlagSet, all []option) map[string]*flagText {
 // found is what one place says about an option.
 type found struct {
 	texts []string
-	place string // for messages: a variable, or key and position in a file; empty: the flag
+	key   string // of the file
+	place string // for messages: a variable, or a position in a file; empty: the flag
 	code  muster.Code
+}
+
+// of names an option together with the place that its value came from.
+func (f found) of(o option) string {
+	switch {
+	case f.place == "":
+		return o.name()
+	case f.key == "" || f.key == o.name():
+		return fmt.Sprintf("%s (%s)", o.name(), f.place)
+	}
+	return fmt.Sprintf("%s (%s in %s)", o.name(), f.key, f.place)
 }
 
 // loader reads settings from flags, environment, file and defaults; the first of
@@ -186,11 +198,7 @@ func (l *loader) fromFile(o option) (found, bool) {
 
 // blame adds a fault that names the option and where its value came from.
 func (l *loader) blame(o option, value found, err error) {
-	name := o.name()
-	if value.place != "" && value.place != name {
-		name += " (" + value.place + ")"
-	}
-	l.fault(value.code, "%s: %w", name, err)
+	l.fault(value.code, "%s: %w", value.of(o), err)
 }
 
 func (l *loader) fault(code muster.Code, format string, args ...any) {
@@ -206,9 +214,9 @@ func (l *loader) warnOfSecrets(o option, value found) {
 	literal := !strings.ContainsAny(strings.Join(value.texts, ""), "$") && !strings.HasPrefix(value.texts[0], "file:")
 	switch {
 	case o.flag == "cluster-cookie":
-		l.warn("%s: others on this machine may see the secret; use --cluster-cookie-file", o.name())
+		l.warn("%s: others on this machine may see the secret; use --cluster-cookie-file", value.of(o))
 	case o.name() == "config_store.config.password" && literal:
-		l.warn("%s (%s): prefer password_file", o.name(), value.place)
+		l.warn("%s: prefer password_file", value.of(o))
 	case o.flag == "config-store" && literal && value.place == "" && hasPassword(value.texts[0]):
 		l.warn("%s: others on this machine may see the password; use --config-store file:PATH", o.name())
 	}

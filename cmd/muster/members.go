@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/client"
 )
 
 func (a *app) membersCommand() *cobra.Command {
@@ -24,27 +25,56 @@ func (a *app) membersCommand() *cobra.Command {
 	}
 	r, f := a.remoteFlags(cmd), outputFlag(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&filter.Region, "region", "", "only this region")
-	flags.StringVar(&filter.Zone, "zone", "", "only this zone")
-	flags.StringVar(&filter.Role, "role", "", "only voter or observer")
-	flags.StringSliceVar(&filter.Tags, "tag", nil, "only with this tag, KEY or KEY=VALUE (repeatable)")
-	flags.StringSliceVar(&filter.States, "state", nil, "only in one of these states")
+	flags.StringVar(&filter.Region, "region", "", "only those in region `NAME`")
+	flags.StringVar(&filter.Zone, "zone", "", "only those in zone `NAME`")
+	flags.StringVar(&filter.Role, "role", "", "only those with `ROLE` voter or observer")
+	flags.StringSliceVar(&filter.Tags, "tag", nil, "only those with a tag, `KEY` or KEY=VALUE (repeatable)")
+	flags.StringSliceVar(&filter.States, "state", nil, "only those in `STATE` (repeatable)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
 		if err != nil {
 			return err
 		}
 		defer cancel()
-		members, err := c.Members(ctx, filter)
+		members, err := c.Members(ctx)
 		if err != nil {
 			return err
 		}
+		members = filter.of(members)
 		result := struct {
 			Members []muster.Member `json:"members"`
-		}{Members: slices.Clip(append([]muster.Member{}, members...))}
+		}{Members: members}
 		return a.show(*f, result, func(w io.Writer, wide bool) { memberTable(w, members, wide) })
 	}
 	return cmd
+}
+
+// memberFilter picks members; an empty field picks all.
+type memberFilter struct {
+	Region, Zone, Role string
+	Tags, States       []string
+}
+
+// of returns the members that fit, never nil.
+func (f memberFilter) of(members []muster.Member) []muster.Member {
+	fit := []muster.Member{}
+	for _, m := range members {
+		if f.fits(m) {
+			fit = append(fit, m)
+		}
+	}
+	return fit
+}
+
+func (f memberFilter) fits(m muster.Member) bool {
+	for _, tag := range f.Tags {
+		key, value, exact := strings.Cut(tag, "=")
+		if have, ok := m.Tags[key]; !ok || exact && have != value {
+			return false
+		}
+	}
+	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
 }
 
 func memberTable(w io.Writer, members []muster.Member, wide bool) {
@@ -109,7 +139,7 @@ name it. The exit code is 0 if the member is healthy, else 3.`,
 		if err != nil {
 			return err
 		}
-		status, _, err := c.Status(ctx, statusQuery{})
+		status, _, err := c.StatusWhen(ctx, client.When{})
 		if err != nil {
 			return err
 		}
@@ -178,7 +208,7 @@ func (a *app) completeMembers(r *remote) cobra.CompletionFunc {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer cancel()
-		members, _ := c.Members(ctx, memberFilter{}) // no names to offer is no fault
+		members, _ := c.Members(ctx) // no names to offer is no fault
 		names := make([]string, len(members))
 		for i, m := range members {
 			names[i] = m.Name

@@ -60,7 +60,7 @@ with it. The code works once, for ten minutes, with the role of your token.`,
 		if err != nil {
 			return err
 		}
-		link := loginLink(addr, code.Reveal())
+		link := loginLink(addr, code.Code)
 		if _, err := fmt.Fprintln(a.stdout, link); err != nil || !open {
 			return err
 		}

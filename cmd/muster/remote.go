@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/netip"
 	"net/url"
 	"os"
@@ -13,45 +12,28 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/api"
 	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/client"
 )
 
-// cluster is what the commands ask of a running node.
+// cluster is what the commands ask of a running node; *client.Client has it.
 type cluster interface {
-	// Status answers at once, or within q.Wait as soon as what q asks is true;
-	// met reports whether it is.
-	Status(ctx context.Context, q statusQuery) (status muster.Status, met bool, err error)
-	Members(ctx context.Context, f memberFilter) ([]muster.Member, error)
+	StatusWhen(ctx context.Context, w client.When) (status muster.Status, met bool, err error)
+	Members(ctx context.Context) ([]muster.Member, error)
 	Member(ctx context.Context, idOrName string) (muster.Member, error)
-	Document(ctx context.Context, kind, name string) (muster.Document, error)
-	// Documents lists those of one kind, or all if kind is empty.
-	Documents(ctx context.Context, kind string) ([]muster.Document, error)
-	Put(ctx context.Context, w write) (doc muster.Document, err error)
-	Delete(ctx context.Context, w write) (rev int64, err error)
+	ConfigGet(ctx context.Context, kind, name string) (muster.Document, error)
+	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
+	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
+	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
 	Leave(ctx context.Context) error
-	LoginCode(ctx context.Context) (auth.Secret, error)
+	LoginCode(ctx context.Context) (api.LoginCode, error)
 }
 
-type statusQuery struct {
-	Expected int           // healthy members to wait for; 0 = no condition
-	Wait     time.Duration // 0 = answer at once
+// connect makes the client of a node. It asks nothing yet.
+func connect(addr string, token auth.Secret) (cluster, error) {
+	return client.New(client.Config{Addr: addr, Token: token.Reveal()})
 }
-
-type memberFilter struct {
-	Region, Zone, Role string
-	Tags, States       []string
-}
-
-// write is one conditional write.
-type write struct {
-	Kind, Name string
-	Spec       json.RawMessage
-	Expect     int64 // revision that is replaced; 0 = there is none, anyRevision = whatever is there
-	Reason     string
-}
-
-// anyRevision in write.Expect means that the write does not look at what is there.
-const anyRevision int64 = -1
 
 // remote is the flags of a command that talks to a node.
 type remote struct {
@@ -61,16 +43,13 @@ type remote struct {
 	timeout    time.Duration
 }
 
-// defaultAddr is the node that commands talk to.
-const defaultAddr = "http://127.0.0.1:9113"
-
 func (a *app) remoteFlags(cmd *cobra.Command) *remote {
 	r := &remote{}
 	flags := cmd.Flags()
-	flags.StringVar(&r.addr, "addr", orDefault(a.getenv("MUSTER_ADDR"), defaultAddr), "node to talk to ($MUSTER_ADDR)")
-	flags.StringVar(&r.tokenFile, "token-file", "", "file with the token (default: $MUSTER_TOKEN, or on this machine one made from the cookie)")
-	flags.StringVar(&r.cookieFile, "cluster-cookie-file", "", "make a short-lived token from this cookie, for a node on this machine")
-	flags.DurationVar(&r.timeout, "timeout", 10*time.Second, "give up after this time")
+	flags.StringVar(&r.addr, "addr", orDefault(a.getenv("MUSTER_ADDR"), client.DefaultAddr), "`URL` of the node to talk to ($MUSTER_ADDR)")
+	flags.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (default: $MUSTER_TOKEN, or on this machine one made from the cookie)")
+	flags.StringVar(&r.cookieFile, "cluster-cookie-file", "", "make a short-lived token from the cookie in this `FILE`, for a node on this machine")
+	flags.DurationVar(&r.timeout, "timeout", 10*time.Second, "give up after this `DURATION`")
 	return r
 }
 

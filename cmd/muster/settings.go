@@ -7,6 +7,7 @@ import (
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/discovery"
 )
 
 // settings is what flags, environment and file say together: the fields of
@@ -28,7 +29,7 @@ type settings struct {
 	JoinNodeID      string
 	BootstrapExpect int
 	Formation       string
-	Discovery       []string
+	Discovery       []discovery.Source
 	AllowedSpace    []netip.Prefix
 	Store           auth.Secret // a DSN may hold a password
 	Profile         string
@@ -40,11 +41,12 @@ type settings struct {
 	LogLevel  slog.Level
 	LogFormat string
 
-	cookieFiles  []string
-	cookieInline auth.Secret
-	standalone   bool // cluster_config.enabled: false
-	gossipPort   int  // cluster_config.gossip.port, 0 = not given
-	database     database
+	cookieFiles   []string
+	cookieInline  auth.Secret
+	discoverStore bool // --discovery store
+	standalone    bool // cluster_config.enabled: false
+	gossipPort    int  // cluster_config.gossip.port, 0 = not given
+	database      database
 }
 
 // database is the config_store section of the file, which spells a DSN in parts.

@@ -11,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/client"
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var q statusQuery
+	var q client.When
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "How is the cluster?",
@@ -26,8 +27,8 @@ HEALTHY, or with --expected if so many members are healthy; else 3.`,
 		Args: exactly(),
 	}
 	r, f := a.remoteFlags(cmd), outputFlag(cmd)
-	cmd.Flags().IntVar(&q.Expected, "expected", 0, "ask for so many healthy members instead of HEALTHY")
-	cmd.Flags().DurationVar(&q.Wait, "wait", 0, "wait for it so long")
+	cmd.Flags().IntVar(&q.Expected, "expected", 0, "ask for `N` healthy members instead of HEALTHY")
+	cmd.Flags().DurationVar(&q.Wait, "wait", 0, "wait for it up to this `DURATION`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if q.Expected < 0 || q.Wait < 0 {
 			return usage("--expected and --wait cannot be negative")
@@ -57,14 +58,14 @@ const maxWait = 5 * time.Minute
 
 // waitForStatus asks until the answer is yes or q.Wait is over. A node that does
 // not answer yet may be starting, so that too is asked again.
-func waitForStatus(ctx context.Context, c cluster, q statusQuery) (muster.Status, bool, error) {
+func waitForStatus(ctx context.Context, c cluster, q client.When) (muster.Status, bool, error) {
 	deadline := time.Now().Add(q.Wait)
 	for first := true; ; first = false {
-		ask := statusQuery{Expected: q.Expected}
+		ask := client.When{Expected: q.Expected}
 		if !first {
 			ask.Wait = min(time.Until(deadline), maxWait)
 		}
-		status, met, err := c.Status(ctx, ask)
+		status, met, err := c.StatusWhen(ctx, ask)
 		good := err == nil && met && (q.Expected > 0 || status.ClusterHealth == muster.Healthy)
 		if good || err != nil && !temporary(err) || time.Until(deadline) <= 0 {
 			return status, good, err

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -41,7 +40,7 @@ func (l *loader) checkJoining() {
 	if s.JoinNodeID != "" && len(s.JoinEndpoints) == 0 {
 		l.fault(muster.CodeUsage, "--cluster-join-node-id has no effect without --cluster-join-endpoint")
 	}
-	if slices.Contains(s.Discovery, discoveryStore) && !strings.HasPrefix(s.Store.Reveal(), "postgres") {
+	if s.discoverStore && !strings.HasPrefix(s.Store.Reveal(), "postgres") {
 		l.fault(muster.CodeUsage, "--discovery store needs a Postgres config store: it reads the member table there")
 	}
 	if !s.standalone {

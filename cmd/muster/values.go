@@ -182,7 +182,7 @@ func endpoint(value string) (string, error) {
 	u, err := url.Parse(full)
 	switch {
 	case err != nil:
-		return "", errors.New("one of the values is no URL")
+		return "", errors.New("the value is no URL such as http://10.0.0.1:9113")
 	case u.User != nil:
 		return "", fmt.Errorf("the URL of %q holds a user or password; the cookie proves who joins", shown(u.Host))
 	case u.Scheme != "http" && u.Scheme != "https":
