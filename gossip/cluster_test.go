@@ -107,16 +107,21 @@ func selfOf(name string, boot uint64) gossip.Self {
 // add starts a node on a host.
 func (c *cluster) add(name, host string, boot uint64) *node {
 	c.t.Helper()
+	return c.run(selfOf(name, boot), host)
+}
+
+func (c *cluster) run(self gossip.Self, host string) *node {
+	c.t.Helper()
 	n := &node{
-		c: c, name: name, host: host, self: selfOf(name, boot), inbox: gossip.NewInbox(),
+		c: c, name: self.Name, host: host, self: self, inbox: gossip.NewInbox(),
 		registry: prometheus.NewRegistry(), done: make(chan error, 1),
 		routes: map[muster.NodeID]string{}, observed: map[string]bool{},
-		digest: "digest of " + name,
+		digest: "digest of " + self.Name,
 		meta:   gossip.Meta{Endpoint: "http://" + host + ":9113", Zone: "z1", Version: "v0.1.0", Role: muster.RoleVoter},
 	}
 	g, err := gossip.New(gossip.Config{
 		Self: n.self, Inbox: n.inbox, Link: n, Meta: n.facts, Profile: c.profile,
-		Digest: func() []byte { return []byte(n.digest) }, Observe: n.observe,
+		Digest: n.say, Observe: n.observe,
 		OnEvent: n.record, Metrics: n.registry,
 	})
 	if err != nil {
@@ -361,4 +366,10 @@ func (n *node) transitions(other *node, to muster.State) []gossip.Event {
 		}
 	}
 	return found
+}
+
+func (n *node) say() []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return []byte(n.digest)
 }

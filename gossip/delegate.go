@@ -12,6 +12,9 @@ import (
 // maxDigest bounds the bytes that ride on an exchange of state.
 const maxDigest = 64 << 10
 
+// maxAck bounds the bytes that ride on the answer to a ping.
+const maxAck = 512
+
 // delegate is what memberlist calls back, partly under its own locks: everything
 // here raises a flag or stores a number, and returns.
 type delegate struct{ g *Gossip }
@@ -52,12 +55,20 @@ func (d *delegate) NotifyLeave(*memberlist.Node) { d.g.hint() }
 // NotifyUpdate raises the flag.
 func (d *delegate) NotifyUpdate(*memberlist.Node) { d.g.hint() }
 
-// AckPayload returns nothing to ride on answers to pings.
-func (d *delegate) AckPayload() []byte { return nil }
+// AckPayload returns a small digest, so that a quiet cluster knows within a few
+// probe intervals where everybody stands.
+func (d *delegate) AckPayload() []byte {
+	if digest := d.LocalState(false); len(digest) <= maxAck {
+		return digest
+	}
+	return nil
+}
 
-// NotifyPingComplete stores the time that an answer took.
-func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, _ []byte) {
+// NotifyPingComplete stores the time that an answer took and hands on the digest
+// that came with it.
+func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, digest []byte) {
 	id := muster.NodeID(n.Name)
+	d.MergeRemoteState(digest, false)
 	d.g.table.answered(id, rtt)
 	d.g.contacts.note(id, nil)
 }

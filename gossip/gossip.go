@@ -58,7 +58,8 @@ type Config struct {
 	// Profile chooses the timing; empty: lan.
 	Profile Profile
 
-	// Digest returns a few bytes that travel with every exchange of state, at
+	// Digest returns a few bytes that travel with every exchange of state and, up to
+	// 512 of them, with every answer to a probe, at
 	// most 64 KiB; Observe receives those of others. Both may be nil, are called
 	// by several goroutines, and must return at once.
 	Digest  func() []byte
@@ -122,7 +123,7 @@ func New(cfg Config) (*Gossip, error) {
 		heals:    make(chan muster.NodeID, 64),
 		ended:    make(chan struct{}),
 		ready:    make(chan struct{}),
-		contacts: &contacts{failures: map[muster.NodeID]error{}},
+		contacts: newContacts(),
 	}
 	g.table = newTable(cfg.Self.ID, g.contacts)
 	g.metrics = newMetrics(g)
@@ -147,19 +148,16 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err := g.begin(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	transport := g.newTransport(ctx)
-	g.cfg.Inbox.open()
+	transport := NewTransport(g.cfg.Self.ID, g.cfg.Link, g.cfg.Inbox)
+	transport.contacts, transport.sentNews = g.contacts, g.hint
 	list, err := memberlist.Create(g.config(transport))
 	if err != nil {
-		g.cfg.Inbox.close()
+		_ = transport.Shutdown() // never fails
 		return fmt.Errorf("start memberlist: %w", err)
 	}
 	g.list = list
 	close(g.ready)
-	g.work(ctx)
-	return g.stop(transport)
+	return g.work(ctx, transport)
 }
 
 func (g *Gossip) begin() error {
@@ -177,23 +175,20 @@ func (g *Gossip) begin() error {
 	return nil
 }
 
-// work runs the loops until ctx ends.
-func (g *Gossip) work(ctx context.Context) {
+// work runs the loops until ctx ends, and then ends memberlist. The transport
+// goes first, so that nobody is left waiting for a peer.
+func (g *Gossip) work(ctx context.Context, transport *Transport) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { g.watch(ctx) })
 	loops.Go(func() { g.heal(ctx) })
 	loops.Go(func() { g.advertise(ctx) })
+	<-ctx.Done()
+	_ = transport.Shutdown() // never fails
 	loops.Wait()
 	close(g.ended)
-}
-
-// stop ends memberlist. The transport goes first, so that nobody is left waiting
-// for a peer.
-func (g *Gossip) stop(transport *transport) error {
 	g.mu.Lock()
 	g.closing = true
 	g.mu.Unlock()
-	_ = transport.Shutdown() // never fails
 	g.calls.Wait()
 	if err := g.list.Shutdown(); err != nil {
 		return fmt.Errorf("stop memberlist: %w", err)
@@ -324,7 +319,11 @@ func (g *Gossip) Heal(id muster.NodeID) {
 
 // Forget drops a dead or left member from the list. It comes back if it joins
 // again.
-func (g *Gossip) Forget(id muster.NodeID) { g.table.forget(id) }
+func (g *Gossip) Forget(id muster.NodeID) {
+	if g.table.forget(id) {
+		g.contacts.note(id, nil)
+	}
+}
 
 // Members returns every member, this node and the dead and left ones too, sorted
 // by name. Before Run it is empty.

@@ -26,10 +26,10 @@ type Inbox struct {
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 
+	opened                         atomic.Bool // written with mu held
 	droppedPackets, droppedStreams atomic.Uint64
 
 	mu      sync.Mutex
-	opened  bool
 	tracked map[*stream]struct{}
 }
 
@@ -44,9 +44,7 @@ func NewInbox() *Inbox {
 
 // Packet takes a packet from an authenticated member. It keeps data.
 func (b *Inbox) Packet(from muster.NodeID, data []byte) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.opened {
+	if !b.opened.Load() {
 		return
 	}
 	select {
@@ -74,13 +72,13 @@ func (b *Inbox) Stream(from muster.NodeID, conn net.Conn) {
 func (b *Inbox) open() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.opened = true
+	b.opened.Store(true)
 }
 
 // close ends all streams, so that nobody waits for a peer any more.
 func (b *Inbox) close() {
 	b.mu.Lock()
-	b.opened = false
+	b.opened.Store(false)
 	open := b.tracked
 	b.tracked = map[*stream]struct{}{}
 	b.mu.Unlock()
@@ -94,7 +92,7 @@ func (b *Inbox) close() {
 func (b *Inbox) track(peer muster.NodeID, conn net.Conn) (*stream, bool) {
 	s := &stream{Conn: conn, peer: peer, inbox: b}
 	b.mu.Lock()
-	if b.opened {
+	if b.opened.Load() {
 		b.tracked[s] = struct{}{}
 		b.mu.Unlock()
 		return s, true

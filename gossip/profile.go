@@ -56,7 +56,7 @@ func (p Profile) tuning() (tuning, error) {
 }
 
 // config returns memberlist's configuration.
-func (g *Gossip) config(transport *transport) *memberlist.Config {
+func (g *Gossip) config(transport *Transport) *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = string(g.cfg.Self.ID)
 	c.BindPort, c.AdvertisePort = port, port

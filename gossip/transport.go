@@ -13,14 +13,14 @@ import (
 	"github.com/musterhq/muster"
 )
 
-var _ memberlist.NodeAwareTransport = (*transport)(nil)
+var _ memberlist.NodeAwareTransport = (*Transport)(nil)
 
 var errNameless = errors.New("address without a node id")
 
-// transport carries memberlist's packets and streams over the link. Members are
+// Transport carries memberlist's packets and streams over the link. Members are
 // found by node id; the made-up addresses are for memberlist's eyes only.
-type transport struct {
-	ctx      context.Context // ends dials at shutdown; memberlist's calls bring none
+type Transport struct {
+	ctx      context.Context // ends dials at Shutdown; memberlist's calls bring none
 	cancel   context.CancelFunc
 	self     muster.NodeID
 	link     Link
@@ -29,22 +29,25 @@ type transport struct {
 	sentNews func() // a packet went out that may tell of a change
 }
 
-func (g *Gossip) newTransport(ctx context.Context) *transport {
-	ctx, cancel := context.WithCancel(ctx)
-	return &transport{
-		ctx: ctx, cancel: cancel, self: g.cfg.Self.ID, link: g.cfg.Link,
-		inbox: g.cfg.Inbox, contacts: g.contacts, sentNews: g.hint,
+// NewTransport returns the transport of a node and opens its inbox. Run makes
+// its own; this is for those who bring their own memberlist.
+func NewTransport(self muster.NodeID, link Link, inbox *Inbox) *Transport {
+	ctx, cancel := context.WithCancel(context.Background()) // until Shutdown
+	inbox.open()
+	return &Transport{
+		ctx: ctx, cancel: cancel, self: self, link: link, inbox: inbox,
+		contacts: newContacts(), sentNews: func() {},
 	}
 }
 
 // FinalAdvertiseAddr returns this node's made-up address.
-func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
+func (t *Transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return addressOf(t.self).ip, port, nil
 }
 
 // WriteToAddress queues a packet. It never blocks: one goroutine of memberlist's
 // probes all members, and a second one answers them.
-func (t *transport) WriteToAddress(b []byte, to memberlist.Address) (time.Time, error) {
+func (t *Transport) WriteToAddress(b []byte, to memberlist.Address) (time.Time, error) {
 	id := muster.NodeID(to.Name)
 	err := t.link.Send(id, b)
 	if hasNews(b) {
@@ -60,7 +63,7 @@ func (t *transport) WriteToAddress(b []byte, to memberlist.Address) (time.Time, 
 }
 
 // DialAddressTimeout opens a stream to a member.
-func (t *transport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
+func (t *Transport) DialAddressTimeout(to memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
 	id := muster.NodeID(to.Name)
@@ -77,19 +80,19 @@ func (t *transport) DialAddressTimeout(to memberlist.Address, timeout time.Durat
 }
 
 // WriteTo is not used: every address comes with a name.
-func (t *transport) WriteTo([]byte, string) (time.Time, error) { return time.Time{}, errNameless }
+func (t *Transport) WriteTo([]byte, string) (time.Time, error) { return time.Time{}, errNameless }
 
 // DialTimeout is not used: every address comes with a name.
-func (t *transport) DialTimeout(string, time.Duration) (net.Conn, error) { return nil, errNameless }
+func (t *Transport) DialTimeout(string, time.Duration) (net.Conn, error) { return nil, errNameless }
 
 // PacketCh returns where packets arrive.
-func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.inbox.packets }
+func (t *Transport) PacketCh() <-chan *memberlist.Packet { return t.inbox.packets }
 
 // StreamCh returns where streams arrive.
-func (t *transport) StreamCh() <-chan net.Conn { return t.inbox.streams }
+func (t *Transport) StreamCh() <-chan net.Conn { return t.inbox.streams }
 
 // Shutdown ends all dials and streams and returns at once.
-func (t *transport) Shutdown() error {
+func (t *Transport) Shutdown() error {
 	t.cancel()
 	t.inbox.close()
 	return nil
@@ -126,6 +129,8 @@ type contacts struct {
 	mu       sync.Mutex
 	failures map[muster.NodeID]error
 }
+
+func newContacts() *contacts { return &contacts{failures: map[muster.NodeID]error{}} }
 
 // note stores the outcome of a contact.
 func (c *contacts) note(id muster.NodeID, err error) {

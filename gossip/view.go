@@ -85,7 +85,7 @@ func (g *Gossip) update(ctx context.Context) {
 
 func (g *Gossip) tell(e Event) {
 	m := e.Member
-	if moved := e.From == "" || e.Updated; moved && !m.Self && m.Endpoint != "" && !m.State.Gone() {
+	if moved := e.From == "" || e.Updated; moved && !m.Self && m.Endpoint != "" && m.State != muster.StateLeft {
 		g.cfg.Link.Learn(m.ID, m.Endpoint)
 	}
 	g.metrics.observe(e)
@@ -258,13 +258,16 @@ func (t *table) missed(id muster.NodeID, now time.Time) {
 	}
 }
 
-func (t *table) forget(id muster.NodeID) {
+func (t *table) forget(id muster.NodeID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.entries[id]; e != nil && !e.Self && e.State.Gone() {
-		delete(t.entries, id)
-		t.forgotten[id] = true
+	e := t.entries[id]
+	if e == nil || e.Self || !e.State.Gone() {
+		return false
 	}
+	delete(t.entries, id)
+	t.forgotten[id] = true
+	return true
 }
 
 func (t *table) list() []View {

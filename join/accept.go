@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 )
 
@@ -12,7 +13,7 @@ import (
 // reachable through sealed connections only.
 func (s *Seeker) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, serve := range map[string]func(http.ResponseWriter, *http.Request, Hello){
+	for path, serve := range map[string]func(http.ResponseWriter, *http.Request, link.Hello){
 		PathJoin:       s.serveJoin,
 		PathCandidates: s.serveCandidates,
 		PathPromise:    s.servePromise,
@@ -31,7 +32,7 @@ func (s *Seeker) Handler() http.Handler {
 }
 
 // serveJoin admits a node to the cluster, or says why not.
-func (s *Seeker) serveJoin(w http.ResponseWriter, r *http.Request, peer Hello) {
+func (s *Seeker) serveJoin(w http.ResponseWriter, r *http.Request, peer link.Hello) {
 	var ask request
 	if !receive(w, r, &ask) {
 		return
@@ -56,7 +57,7 @@ func (s *Seeker) serveJoin(w http.ResponseWriter, r *http.Request, peer Hello) {
 }
 
 // barred returns why a node may not join, before it is called back.
-func (s *Seeker) barred(own Cluster, ask request, peer Hello) *muster.Error {
+func (s *Seeker) barred(own Cluster, ask request, peer link.Hello) *muster.Error {
 	switch {
 	case s.cfg.Draining():
 		return muster.Errorf(muster.CodeDraining, "%s is shutting down", describe(s.self.ID, s.self.Name))
@@ -72,7 +73,7 @@ func (s *Seeker) barred(own Cluster, ask request, peer Hello) *muster.Error {
 }
 
 // callBack dials the endpoint that the joiner wants to be known by.
-func (s *Seeker) callBack(r *http.Request, endpoint string, peer Hello) *muster.Error {
+func (s *Seeker) callBack(r *http.Request, endpoint string, peer link.Hello) *muster.Error {
 	clean, err := CleanEndpoint(endpoint)
 	if err != nil {
 		return muster.Errorf(muster.CodeEndpointUnreachable, "%w", err)
@@ -89,7 +90,7 @@ func (s *Seeker) callBack(r *http.Request, endpoint string, peer Hello) *muster.
 }
 
 // admit tells the rest of the node about a new member.
-func (s *Seeker) admit(ask request, peer Hello) {
+func (s *Seeker) admit(ask request, peer link.Hello) {
 	row := rowOf(peer)
 	row.Zone, row.Version = muster.Printable(ask.Zone), muster.Printable(ask.Version)
 	row.Endpoint = ""
@@ -123,18 +124,14 @@ func (s *Seeker) roster(without muster.NodeID) []store.Member {
 
 // row is this node as a member.
 func (s *Seeker) row() store.Member {
-	row := store.Member{
+	return store.Member{
 		ID: s.self.ID, Name: s.self.Name, Boot: s.self.Boot, Role: s.cfg.Role,
-		Zone: s.cfg.Zone, Version: s.cfg.Version, State: muster.StateAlive,
+		Zone: s.cfg.Zone, Version: s.cfg.Version, State: muster.StateAlive, Endpoint: s.cfg.Endpoint,
 	}
-	if reachable(s.cfg.Endpoint) {
-		row.Endpoint = s.cfg.Endpoint
-	}
-	return row
 }
 
 // serveCommit takes the cluster that the holder of this node's promise formed.
-func (s *Seeker) serveCommit(w http.ResponseWriter, r *http.Request, peer Hello) {
+func (s *Seeker) serveCommit(w http.ResponseWriter, r *http.Request, peer link.Hello) {
 	var answer reply
 	if !receive(w, r, &answer) {
 		return

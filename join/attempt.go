@@ -1,11 +1,13 @@
 package join
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 )
 
@@ -91,7 +93,7 @@ func (s *Seeker) visit(ctx context.Context, t *target) error {
 	if err != nil {
 		return asError(err, s.cfg.Class(err))
 	}
-	defer func() { _ = m.Close() }() // the answer is in
+	defer m.Close()
 	peer := m.Peer()
 	if peer.ID == s.self.ID {
 		return muster.Errorf(muster.CodeSelf, "%s is this node itself", t.endpoint)
@@ -118,7 +120,7 @@ func (s *Seeker) isExplicit(t *target) bool {
 }
 
 // reached notes who is at an endpoint that was dialled.
-func (s *Seeker) reached(t *target, peer Hello) {
+func (s *Seeker) reached(t *target, peer link.Hello) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.hello, t.claimed, t.contact = &peer, peer.ID, time.Now()
@@ -126,7 +128,7 @@ func (s *Seeker) reached(t *target, peer Hello) {
 
 // saw notes a HELLO, whoever dialled. A caller that names an endpoint becomes a
 // target; one that is being waited for is called at once.
-func (s *Seeker) saw(peer Hello) {
+func (s *Seeker) saw(peer link.Hello) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !reachable(peer.Endpoint) || peer.ID == s.self.ID {
@@ -160,10 +162,7 @@ func (s *Seeker) join(ctx context.Context, t *target, m Meeting) error {
 		return nil
 	}
 	var answer reply
-	body := request{Endpoint: s.cfg.Endpoint, ClusterName: s.cfg.ClusterName, Zone: s.cfg.Zone, Version: s.cfg.Version}
-	if !reachable(body.Endpoint) {
-		body.Endpoint = Outbound
-	}
+	body := request{Endpoint: cmp.Or(s.cfg.Endpoint, Outbound), ClusterName: s.cfg.ClusterName, Zone: s.cfg.Zone, Version: s.cfg.Version}
 	candidates, err := call(ctx, m, PathJoin, body, &answer)
 	if err != nil {
 		s.hear(candidates)
@@ -193,7 +192,7 @@ func (s *Seeker) ok(t *target, text string) {
 
 // adopt makes the cluster of an answer this node's own: on disk first, then
 // through the hooks.
-func (s *Seeker) adopt(answer reply, peer Hello) error {
+func (s *Seeker) adopt(answer reply, peer link.Hello) error {
 	cluster := answer.cluster()
 	if cluster.ID != peer.Cluster && peer.Cluster != "" || !cluster.ID.Valid() {
 		return muster.Errorf(muster.CodeClusterMismatch, "%s said in one breath that it belongs to %s and to %s",
@@ -255,6 +254,6 @@ func containsID(members []store.Member, id muster.NodeID) bool {
 	return false
 }
 
-func rowOf(h Hello) store.Member {
+func rowOf(h link.Hello) store.Member {
 	return store.Member{ID: h.ID, Name: h.Name, Endpoint: h.Endpoint, Boot: h.Boot, Role: h.Role, State: muster.StateAlive}
 }

@@ -1,16 +1,13 @@
 package join
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"net"
 	"net/url"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 )
 
 const (
@@ -56,7 +53,7 @@ func newBackDialer(meet Meet, class func(error) string) *backDialer {
 }
 
 // check dials the endpoint of a peer and returns the class of the outcome.
-func (b *backDialer) check(ctx context.Context, endpoint string, peer Hello) (string, error) {
+func (b *backDialer) check(ctx context.Context, endpoint string, peer link.Hello) (string, error) {
 	key := verdictKey{endpoint, peer.ID, peer.Boot}
 	select {
 	case b.slots <- struct{}{}:
@@ -80,7 +77,7 @@ func (b *backDialer) check(ctx context.Context, endpoint string, peer Hello) (st
 		if m.Peer().ID != peer.ID {
 			class = "other-node"
 		}
-		_ = m.Close() // it was only to see who answers
+		m.Close() // it was only to see who answers
 	}
 	b.keep(key, class)
 	return class, nil
@@ -128,31 +125,4 @@ func (b *backDialer) turn(endpoint string) time.Duration {
 	}
 	b.after[host] = at.Add(backDialSpacing)
 	return at.Sub(now)
-}
-
-// classOf sorts the error of a dial where the link does not do it.
-func classOf(err error) string {
-	if err == nil {
-		return classOK
-	}
-	switch muster.CodeOf(err) {
-	case muster.CodeWrongTarget, muster.CodeSelf, muster.CodeClone:
-		return "other-node"
-	case muster.CodeNotMuster, muster.CodeUpgradeStripped, muster.CodeCookieMismatch, muster.CodeCookieRetired:
-		return "not-muster"
-	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return "dns"
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return "timeout"
-	}
-	return cmp.Or(class(err), "refused")
-}
-
-func class(err error) string {
-	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-		return "timeout"
-	}
-	return ""
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 )
 
@@ -22,13 +23,13 @@ const (
 
 // outlook is what a node that belongs to no cluster sees of others like it.
 type outlook struct {
-	present  map[muster.NodeID]*Hello // candidates met lately, this node not included
-	lower    *Hello                   // the lowest of them that is below this node and free
-	total    int                      // all candidates in sight, present or not, with this node
-	formed   *Hello                   // a node that belongs to a cluster
-	byStore  *Hello                   // a node that forms through a database
-	namesake *Hello                   // another node of this node's name
-	mismatch *Hello                   // a node with another --bootstrap-expect
+	present  map[muster.NodeID]*link.Hello // candidates met lately, this node not included
+	lower    *link.Hello                   // the lowest of them that is below this node and free
+	total    int                           // all candidates in sight, present or not, with this node
+	formed   *link.Hello                   // a node that belongs to a cluster
+	byStore  *link.Hello                   // a node that forms through a database
+	namesake *link.Hello                   // another node of this node's name
+	mismatch *link.Hello                   // a node with another --bootstrap-expect
 }
 
 // outlook sums up the targets.
@@ -39,7 +40,7 @@ func (s *Seeker) outlook() outlook {
 }
 
 func (s *Seeker) outlookLocked() outlook {
-	o := outlook{present: map[muster.NodeID]*Hello{}, total: 1}
+	o := outlook{present: map[muster.NodeID]*link.Hello{}, total: 1}
 	window := max(contactFor, 3*s.paceLocked())
 	counted := map[muster.NodeID]bool{s.self.ID: true}
 	for _, t := range s.targets {
@@ -129,7 +130,7 @@ func (s *Seeker) confer(ctx context.Context, t *target, m Meeting) error {
 }
 
 // learn takes in what another unformed node has said.
-func (s *Seeker) learn(peer Hello, v view) error {
+func (s *Seeker) learn(peer link.Hello, v view) error {
 	s.mu.Lock()
 	for _, t := range s.targets {
 		if t.hello != nil && t.hello.ID == peer.ID {
@@ -211,14 +212,14 @@ func (s *Seeker) solicit(ctx context.Context, m Meeting) error {
 		return nil
 	}
 	round := s.cfg.State.round()
-	own, err := s.cfg.State.give(s.promiseTo(Hello{ID: s.self.ID, Name: s.self.Name, Endpoint: s.cfg.Endpoint}, round))
+	own, err := s.cfg.State.give(s.promiseTo(link.Hello{ID: s.self.ID, Name: s.self.Name, Endpoint: s.cfg.Endpoint}, round))
 	if err != nil || own.To != s.self.ID {
 		return overtaken(err)
 	}
 	return s.ask(ctx, m, round)
 }
 
-func (s *Seeker) promiseTo(h Hello, round uint64) Promise {
+func (s *Seeker) promiseTo(h link.Hello, round uint64) Promise {
 	return Promise{To: h.ID, Name: muster.Printable(h.Name), Endpoint: h.Endpoint, Round: round}
 }
 
@@ -387,7 +388,7 @@ func (s *Seeker) offer(ctx context.Context, t *target, m Meeting) error {
 }
 
 // serveCandidates exchanges candidates with a node that is waiting too.
-func (s *Seeker) serveCandidates(w http.ResponseWriter, r *http.Request, peer Hello) {
+func (s *Seeker) serveCandidates(w http.ResponseWriter, r *http.Request, peer link.Hello) {
 	var theirs view
 	if !receive(w, r, &theirs) {
 		return
@@ -400,7 +401,7 @@ func (s *Seeker) serveCandidates(w http.ResponseWriter, r *http.Request, peer He
 }
 
 // servePromise gives this node's one promise to the caller, or says why not.
-func (s *Seeker) servePromise(w http.ResponseWriter, r *http.Request, peer Hello) {
+func (s *Seeker) servePromise(w http.ResponseWriter, r *http.Request, peer link.Hello) {
 	var theirs view
 	if !receive(w, r, &theirs) {
 		return
@@ -426,7 +427,7 @@ func (s *Seeker) servePromise(w http.ResponseWriter, r *http.Request, peer Hello
 
 // promisable returns why the caller should not form the cluster, as this node
 // sees it.
-func (s *Seeker) promisable(peer Hello, theirs view) error {
+func (s *Seeker) promisable(peer link.Hello, theirs view) error {
 	o := s.outlook()
 	switch {
 	case s.cfg.State.Cluster().ID != "":

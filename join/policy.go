@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 )
 
 // foreignFor is how long a node of another cluster is left alone, and how long
@@ -29,7 +30,7 @@ type PolicyConfig struct {
 	// OnAlarm is told of what an operator must know. It must not block.
 	OnAlarm func(muster.Code, string)
 	// Seen is told of every HELLO that was admitted. It must not block.
-	Seen func(Hello)
+	Seen func(link.Hello)
 }
 
 // Policy decides with whom this node keeps a connection. Both ends ask their own
@@ -59,13 +60,13 @@ func NewPolicy(cfg PolicyConfig) *Policy {
 		cfg.OnAlarm = func(muster.Code, string) {}
 	}
 	if cfg.Seen == nil {
-		cfg.Seen = func(Hello) {}
+		cfg.Seen = func(link.Hello) {}
 	}
 	return &Policy{cfg: cfg, foreign: map[muster.NodeID]foreigner{}}
 }
 
 // Admit returns nil if the peer may use the channel, or why it may not.
-func (p *Policy) Admit(hello Hello, channel Channel) *muster.Error {
+func (p *Policy) Admit(hello link.Hello, channel link.Channel) *muster.Error {
 	self, own := p.cfg.State.Self(), p.cfg.State.Cluster()
 	if hello.ID == self.ID {
 		return p.mirror(self, hello)
@@ -76,7 +77,7 @@ func (p *Policy) Admit(hello Hello, channel Channel) *muster.Error {
 	if own.ID != "" && hello.Cluster != "" && own.ID != hello.Cluster {
 		return p.stranger(self, own, hello)
 	}
-	if (own.ID == "" || hello.Cluster == "") && channel != ChannelRPC {
+	if (own.ID == "" || hello.Cluster == "") && channel != link.ChannelRPC {
 		return muster.Errorf(muster.CodeNotFormed, "%s and %s are not in one cluster yet", describe(self.ID, self.Name), describe(hello.ID, hello.Name))
 	}
 	if err := p.nameTaken(self, hello); own.ID != "" && err != nil {
@@ -87,7 +88,7 @@ func (p *Policy) Admit(hello Hello, channel Channel) *muster.Error {
 }
 
 // mirror tells a connection to itself from a copy of this node.
-func (p *Policy) mirror(self Self, hello Hello) *muster.Error {
+func (p *Policy) mirror(self link.Self, hello link.Hello) *muster.Error {
 	if hello.Boot == self.Boot {
 		return muster.Errorf(muster.CodeSelf, "%s is this node itself", describe(self.ID, self.Name))
 	}
@@ -97,7 +98,7 @@ func (p *Policy) mirror(self Self, hello Hello) *muster.Error {
 	return err
 }
 
-func (p *Policy) stranger(self Self, own Cluster, hello Hello) *muster.Error {
+func (p *Policy) stranger(self link.Self, own Cluster, hello link.Hello) *muster.Error {
 	err := muster.Errorf(muster.CodeClusterMismatch, "%s belongs to cluster %s, %s to cluster %s",
 		describe(self.ID, self.Name), clusterName(own), describe(hello.ID, hello.Name), hello.Cluster)
 	text := err.Text + " (at " + muster.Printable(hello.Endpoint) + "); both have the same cookie"
@@ -140,7 +141,7 @@ func (p *Policy) strangers() []foreigner {
 }
 
 // nameTaken returns an error if another live member has the peer's name.
-func (p *Policy) nameTaken(self Self, hello Hello) *muster.Error {
+func (p *Policy) nameTaken(self link.Self, hello link.Hello) *muster.Error {
 	holder, taken := Holder{ID: self.ID, State: muster.StateAlive}, hello.Name == self.Name
 	if !taken {
 		holder, taken = p.cfg.Holder(hello.Name)

@@ -264,8 +264,8 @@ func (s *Seeker) gossip(ctx context.Context, a Answer) {
 			ids = append(ids, m.ID)
 		}
 	}
-	if len(ids) == 0 {
-		return
+	if len(ids) == 0 || a.Formed {
+		return // the members of a cluster that has just been formed come by themselves
 	}
 	if err := s.cfg.Gossip(ctx, ids...); err != nil {
 		s.log.Warn("failed to join cluster", "cluster_id", a.Cluster.ID, "error", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -66,10 +67,10 @@ type Config struct {
 	State *State
 	Meet  Meet
 	// Class sorts the error of a dial: dns, refused, timeout, tls, not-muster,
-	// other-node or ok.
+	// other-node or ok. Default link.Class.
 	Class func(error) string
-	// PeerFrom says who sent a request to Handler.
-	PeerFrom func(context.Context) (Hello, bool)
+	// PeerFrom says who sent a request to Handler. Default link.PeerFrom.
+	PeerFrom func(context.Context) (link.Hello, bool)
 
 	Endpoint      string // advertised; empty or "none": nobody can call this node
 	Role          muster.Role
@@ -114,7 +115,7 @@ type Config struct {
 // Seeker finds a cluster for this node, or forms one, and keeps it in company.
 type Seeker struct {
 	cfg      Config
-	self     Self
+	self     link.Self
 	source   string
 	policy   *Policy
 	dials    *backDialer
@@ -171,7 +172,10 @@ func (s *Seeker) complete() error {
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	s.fillFuncs()
 	var faults []error
-	if reachable(c.Endpoint) {
+	if c.Endpoint == Outbound {
+		c.Endpoint = ""
+	}
+	if c.Endpoint != "" {
 		clean, err := CleanEndpoint(c.Endpoint)
 		c.Endpoint, faults = clean, append(faults, wrapFlag("--mgmt-advertise", err))
 	}
@@ -207,10 +211,10 @@ func wrapFlag(flag string, err error) error {
 func (s *Seeker) fillFuncs() {
 	c := &s.cfg
 	if c.Class == nil {
-		c.Class = classOf
+		c.Class = link.Class
 	}
 	if c.PeerFrom == nil {
-		c.PeerFrom = func(context.Context) (Hello, bool) { return Hello{}, false }
+		c.PeerFrom = link.PeerFrom
 	}
 	if c.Settled == nil {
 		c.Settled = func() bool { return true }
@@ -259,8 +263,8 @@ func (s *Seeker) formationSource() string {
 func (s *Seeker) Policy() *Policy { return s.policy }
 
 // Facts returns what this node says of itself in its HELLO now.
-func (s *Seeker) Facts() Facts {
-	return Facts{
+func (s *Seeker) Facts() link.Facts {
+	return link.Facts{
 		Endpoint: s.cfg.Endpoint, Cluster: s.cfg.State.Cluster().ID,
 		Formation: s.source, Expect: s.cfg.Expect, Role: s.cfg.Role,
 	}

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 )
 
@@ -182,9 +183,9 @@ func (s *State) read() record {
 }
 
 // Self returns the node's identity in this run.
-func (s *State) Self() Self {
+func (s *State) Self() link.Self {
 	r := s.read()
-	return Self{ID: r.NodeID, Key: s.key, Boot: muster.Boot{Counter: r.Boot, Random: s.random}, Name: r.Name}
+	return link.Self{ID: r.NodeID, Key: s.key, Boot: muster.Boot{Counter: r.Boot, Random: s.random}, Name: r.Name}
 }
 
 // Cluster returns the cluster that the node belongs to.

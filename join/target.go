@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 )
 
 const (
@@ -28,7 +29,7 @@ type target struct {
 	age      time.Duration // of the hearsay, when it was heard
 	heard    time.Time
 
-	hello   *Hello // who proved to be there, last
+	hello   *link.Hello // who proved to be there, last
 	contact time.Time
 	bound   muster.NodeID // whom it has promised to wait for
 

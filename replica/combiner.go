@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -53,8 +54,8 @@ func (r *Replica) submit(ctx context.Context, writes []store.Write, hop bool) ([
 	if len(writes) == 0 {
 		return nil, nil
 	}
-	if len(writes) > store.MaxBatch {
-		return nil, muster.Errorf(muster.CodeTooLarge, "%d writes in one call, at most %d", len(writes), store.MaxBatch)
+	if err := store.CheckBatch(writes); err != nil {
+		return nil, err
 	}
 	if err := r.admit(ctx, hop); err != nil {
 		return nil, err
@@ -90,10 +91,15 @@ func (r *Replica) leave(ctx context.Context, j *job) ([]store.Outcome, error) {
 	return nil, muster.Errorf(muster.CodeTimeout, "write: %w", context.Cause(ctx))
 }
 
-// signed fills in what makes a write safe to repeat and to attribute.
+// signed fills in what makes a write safe to repeat and to attribute, and keeps the
+// groups of different callers apart.
 func (r *Replica) signed(writes []store.Write) []store.Write {
 	writes = slices.Clone(writes)
+	number := r.jobs.Add(1)
 	for i := range writes {
+		if writes[i].Group != "" {
+			writes[i].Group = fmt.Sprintf("%d %s", number, writes[i].Group)
+		}
 		if writes[i].RequestID == "" {
 			writes[i].RequestID = muster.NewUUID()
 		}

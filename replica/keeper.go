@@ -87,7 +87,8 @@ func (r *Replica) judge(ctx context.Context, s store.Store, own error) error {
 
 // follow acts on the head of a store that was read after the copy was at at.
 func (r *Replica) follow(ctx context.Context, s store.Store, at muster.Position, head store.Head, own error) error {
-	if text := conflictText(at, head.Position); r.View() != nil && text != "" {
+	none := at == muster.Position{} // there was no copy then; one may have come from a peer meanwhile
+	if text := conflictText(at, head.Position); !none && text != "" {
 		_ = r.diverge("%s%s", text, r.signers(head.Position))
 		return nil
 	}

@@ -97,6 +97,7 @@ type Replica struct {
 	early  early
 	fan    fanout
 
+	jobs  atomic.Int64
 	queue chan *job     // writes waiting for the combiner; a full queue refuses
 	kick  chan struct{} // 1: the keeper shall judge the store now
 	pull  chan struct{} // 1: something is missing here

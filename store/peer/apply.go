@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
+	"strconv"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -22,32 +22,64 @@ const reaskPause = 50 * time.Millisecond
 // none), so the store answers with the first outcome and applies nothing twice.
 // If nobody tells in time, the error is CodeOutcomeUnknown.
 func (s *Store) Apply(ctx context.Context, writes []store.Write) ([]store.Outcome, error) {
-	if len(writes) == 0 {
-		return nil, nil
+	if err := store.CheckBatch(writes); err != nil {
+		return nil, err
 	}
-	if len(writes) > store.MaxBatch {
-		return nil, muster.Errorf(muster.CodeTooLarge, "%d writes in one call, at most %d", len(writes), store.MaxBatch)
+	outcomes, send, places := precheck(writes)
+	if len(send) == 0 {
+		return outcomes, nil
 	}
-	body, err := marshal(identified(writes))
+	body, err := marshal(send)
 	if err != nil {
-		return nil, muster.Errorf(muster.CodeBadDocument, "encode writes: %w", err)
+		return nil, muster.Errorf(muster.CodeInternal, "encode writes: %w", err)
 	}
 	ctx, end := s.begin(ctx, s.cfg.Timeout)
 	defer end()
-	a := application{s: s, count: len(writes)}
+	a := application{s: s, count: len(send)}
 	a.req = request{method: http.MethodPost, path: "apply", body: body, limit: maxApplyBody}
-	return a.run(ctx)
+	answered, err := a.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range answered {
+		outcomes[places[i]] = o
+	}
+	return outcomes, nil
 }
 
-// identified gives every write a request id, without touching the caller's slice.
-func identified(writes []store.Write) []store.Write {
-	writes = slices.Clone(writes)
-	for i := range writes {
-		if writes[i].RequestID == "" {
-			writes[i].RequestID = muster.NewUUID()
+// precheck refuses here what cannot cross the wire unharmed, such as a
+// specification that is not JSON, by the rules of every store. It returns the
+// writes to send, each with a request id, and their places among all outcomes.
+func precheck(writes []store.Write) (outcomes []store.Outcome, send []store.Write, places []int) {
+	outcomes = make([]store.Outcome, len(writes))
+	first := 0
+	for n, group := range store.Groups(writes) {
+		if !refused(group, outcomes[first:first+len(group)]) {
+			for i, w := range group {
+				if w.RequestID == "" {
+					w.RequestID = muster.NewUUID()
+				}
+				if w.Group != "" {
+					w.Group = strconv.Itoa(n) // so that a refused group between two others joins them not
+				}
+				send, places = append(send, w), append(places, first+i)
+			}
+		}
+		first += len(group)
+	}
+	return outcomes, send, places
+}
+
+// refused checks a group and fills its outcomes if it is refused.
+func refused(group []store.Write, outcomes []store.Outcome) bool {
+	for i, w := range group {
+		if err := w.Check(); err != nil {
+			outcomes[i].Err = err
+			store.Refuse(group, outcomes, i)
+			return true
 		}
 	}
-	return writes
+	return false
 }
 
 // application is one Apply on its way from target to target.

@@ -18,13 +18,14 @@ func Handler(backend store.Store) http.Handler {
 	h := handler{backend}
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET " + Prefix + "cluster":  h.cluster,
-		"GET " + Prefix + "head":     h.head,
-		"GET " + Prefix + "changes":  h.changes,
-		"GET " + Prefix + "snapshot": h.snapshot,
-		"GET " + Prefix + "members":  h.members,
-		"PUT " + Prefix + "members":  h.putMember,
-		"POST " + Prefix + "apply":   h.apply,
+		"GET " + Prefix + "cluster":         h.cluster,
+		"GET " + Prefix + "head":            h.head,
+		"GET " + Prefix + "changes":         h.changes,
+		"GET " + Prefix + "snapshot":        h.snapshot,
+		"GET " + Prefix + "members":         h.members,
+		"PUT " + Prefix + "members":         h.putMember,
+		"DELETE " + Prefix + "members/{id}": h.removeMember,
+		"POST " + Prefix + "apply":          h.apply,
 	} {
 		mux.HandleFunc(pattern, h.guarded(serve))
 	}
@@ -127,14 +128,22 @@ func (h handler) putMember(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+func (h handler) removeMember(w http.ResponseWriter, r *http.Request) error {
+	if err := h.backend.RemoveMember(r.Context(), muster.NodeID(r.PathValue("id"))); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 // apply goes on when the caller is gone: he will ask for the outcome again.
 func (h handler) apply(w http.ResponseWriter, r *http.Request) error {
 	var writes []store.Write
 	if err := readBody(w, r, maxApplyBody, &writes); err != nil {
 		return err
 	}
-	if len(writes) > store.MaxBatch {
-		return muster.Errorf(muster.CodeTooLarge, "%d writes in one call, at most %d", len(writes), store.MaxBatch)
+	if err := store.CheckBatch(writes); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), DefaultTimeout)
 	defer cancel()

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -127,12 +128,22 @@ func (s *Store) Members(ctx context.Context) ([]store.Member, error) {
 // PutMember inserts or refreshes one member. Asking twice does no harm, so a lost
 // answer is simply asked for again at the next target.
 func (s *Store) PutMember(ctx context.Context, m store.Member) error {
+	if err := m.Check(); err != nil {
+		return err
+	}
 	body, err := marshal(m)
 	if err != nil {
 		return muster.Errorf(muster.CodeInternal, "encode member %s: %w", m.ID, err)
 	}
 	req := request{method: http.MethodPut, path: "members", body: body, limit: smallBody}
 	_, err = ask(ctx, s, req, decodeNothing)
+	return err
+}
+
+// RemoveMember takes a member off the list. Asking twice does no harm.
+func (s *Store) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	req := request{method: http.MethodDelete, path: "members/" + url.PathEscape(string(id)), limit: smallBody}
+	_, err := ask(ctx, s, req, decodeNothing)
 	return err
 }
 

@@ -43,6 +43,9 @@ func newPage(t *testing.T, width, height int64) *page {
 		cancelAlloc()
 	})
 	p.do(chromedp.EmulateViewport(width, height))
+	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
+		t.Fatalf("give the page the focus: %v", err)
+	}
 	go p.listen(chromedp.Console(ctx))
 	_, err := chromedp.Call(ctx, cdppage.AddScriptToEvaluateOnNewDocument, cdppage.AddScriptToEvaluateOnNewDocumentParams{
 		Source: `window.violations = []; addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective + " " + e.blockedURI + " " + e.sample))`,

@@ -13,7 +13,7 @@ export function Events() {
       {all.length ? (
         <ol class="events" tabIndex={0} aria-label="Events, newest first">{all.slice(0, shownEvents).map((e) => <Item key={e.node_id + e.seq + e.at} e={e} />)}</ol>
       ) : (
-        <p class="empty">Nothing has happened since this node started.</p>
+        <p class="empty">No events yet. They appear here as they happen.</p>
       )}
     </Card>
   );

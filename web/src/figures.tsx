@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import { Lasting } from "./parts";
 import { access, members, nameOf, status } from "./state";
 import { span } from "./time";
-import { stateLook, storeTone } from "./tone";
+import { goneRank, stateLook, storeTone } from "./tone";
 import type { Status } from "./types";
 
 /** Figures are the numbers behind the verdict. */
@@ -16,7 +16,7 @@ export function Figures() {
       {full && <Revision s={s} />}
       {full && <Store s={s} />}
       {full && <Tolerance s={s} />}
-      {s.leader_id && <Figure name="Leader" value={s.is_leader ? s.local_node : nameOf.value(s.leader_id)} note={s.leader_address} />}
+      {s.leader_id && (full || s.is_leader) && <Figure name="Leader" value={s.is_leader ? s.local_node : nameOf.value(s.leader_id)} note={s.leader_address} />}
       <Figure name="This node" value={s.local_node} note={[s.state, s.version, s.uptime ? "up " + span(s.uptime) : ""].filter(Boolean).join(" · ")} />
     </dl>
   );
@@ -44,7 +44,7 @@ const meterUpTo = 40; // more members are a number, not segments
 function MemberCount({ s }: { s: Status }) {
   const size = Math.max(s.cluster_size, s.members);
   const missing = size - s.healthy_members;
-  const note = missing > 0 ? `${missing} not healthy` : s.converged ? "all see the same revision" : "catching up";
+  const note = missing > 0 ? `${missing} not healthy` : !s.converged ? "catching up" : size === 1 ? "on its own" : "all serve the same revision";
   return (
     <Figure name="Members healthy" value={<>{s.healthy_members}<span class="of">/{size}</span></>} note={note} tone={missing > 0 ? "warn" : "plain"}>
       {size <= meterUpTo && <dd class="meter" aria-hidden="true">{segments(s, size).map((tone, i) => <i key={i} class={"tone-" + tone} />)}</dd>}
@@ -52,13 +52,13 @@ function MemberCount({ s }: { s: Status }) {
   );
 }
 
-// segments is one tone per member, the healthy ones first.
+// segments is one tone per member, the best first. Visitors who do not see the
+// members see how many are healthy.
 function segments(s: Status, size: number): string[] {
-  const sick = [...members.value.values()]
-    .filter((m) => m.state !== "left" && m.state !== "expelled")
-    .map((m) => stateLook(m).tone)
-    .filter((tone) => tone !== "ok");
-  const tones: string[] = [...Array(s.healthy_members).fill("ok"), ...sick];
+  const seen = [...members.value.values()].map(stateLook).filter((look) => look.rank < goneRank);
+  const tones: string[] = seen.length
+    ? seen.sort((a, b) => b.rank - a.rank).map((look) => look.tone)
+    : Array(s.healthy_members).fill("ok");
   return Array.from({ length: size }, (_, i) => tones[i] ?? "quiet");
 }
 

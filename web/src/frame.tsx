@@ -38,7 +38,7 @@ function skip(e: Event): void {
 const age = () => span((localNow.value - heard.value) / 1000);
 
 function Pulse() {
-  const live = access.value === "full" ? "live" : "every 3 s";
+  const live = access.value === "full" ? "live" : "updated every 3 s";
   const words = { connecting: "connecting", live, lost: heard.value ? `last update ${age()} ago` : "no answer" };
   return <span class={"pulse pulse-" + feed.value}><i aria-hidden="true" />{words[feed.value]}</span>;
 }

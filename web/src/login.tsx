@@ -55,6 +55,8 @@ async function enter(text: string): Promise<void> {
   await ask("v1/session");
 }
 
+const focus = (field: HTMLInputElement | null) => field?.focus();
+
 function Form({ enter }: { enter: (text: string) => void }) {
   const text = useSignal("");
   const submit = (e: Event) => {
@@ -67,7 +69,7 @@ function Form({ enter }: { enter: (text: string) => void }) {
       <Command text="muster ui" />
       <form onSubmit={submit}>
         <label for="token">Or paste an operator token, or the link</label>
-        <input id="token" type="password" autocomplete="off" spellcheck={false} value={text.value} onInput={(e) => (text.value = e.currentTarget.value)} />
+        <input id="token" ref={focus} type="password" autocomplete="off" spellcheck={false} value={text.value} onInput={(e) => (text.value = e.currentTarget.value)} />
         <button type="submit" class="primary">Sign in</button>
       </form>
       <p class="muted">A token stays in this tab and ends with it. Make one with <code>muster token create --role viewer</code>.</p>

@@ -1,14 +1,15 @@
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { Card, Filter, Lasting, Pill } from "./parts";
 import { members, status } from "./state";
 import { useSteady } from "./steady";
-import { stateLook } from "./tone";
+import { goneRank, stateLook } from "./tone";
 import type { Member } from "./types";
 
 const glance = 8; // rows that need no filter
 const page = 50;
 
-const gone = (m: Member) => m.state === "left" || m.state === "expelled";
+const gone = (m: Member) => stateLook(m).rank >= goneRank;
 const worstFirst = (a: Member, b: Member) =>
   stateLook(a).rank - stateLook(b).rank || a.name.localeCompare(b.name, undefined, { numeric: true });
 
@@ -70,22 +71,25 @@ function Row({ m }: { m: Member }) {
     <tr role="row" class={"tone-" + stateLook(m).tone}>
       <td role="cell" class="cell-state"><Pill look={stateLook(m)} /> <span class="muted nowrap"><Lasting at={m.since} /></span></td>
       <th role="rowheader" scope="row" class="cell-name" title={m.id}>
-        {m.name}
+        <span>{m.name}</span>
         {m.self && <span class="tag">this node</span>}
         {m.role === "observer" && <span class="tag">observer</span>}
         {status.value?.leader_id === m.id && <span class="tag">leader</span>}
       </th>
-      <td role="cell" data-label="Endpoint"><Endpoint url={m.endpoint} /></td>
-      <td role="cell" data-label="Zone">{[m.region, m.zone].filter(Boolean).join(" / ") || <None />}</td>
-      <td role="cell" data-label="Version">{m.version || <None />}</td>
-      <td role="cell" data-label="RTT" class="num nowrap">{m.self ? <None /> : m.rtt_ms > 0 ? rtt(m.rtt_ms) : <None />}</td>
-      <td role="cell" data-label="Revision" class="num nowrap"><Applied m={m} /></td>
-      <td role="cell" data-label="Reason" class="cell-reason">{m.reason || <None />}</td>
+      <Cell label="Endpoint"><Endpoint url={m.endpoint} /></Cell>
+      <Cell label="Zone" class="nowrap">{[m.region, m.zone].filter(Boolean).join(" / ")}</Cell>
+      <Cell label="Version" class="nowrap">{m.version}</Cell>
+      <Cell label="RTT" class="num nowrap">{m.rtt_ms > 0 && !m.self && m.state !== "dead" && rtt(m.rtt_ms)}</Cell>
+      <Cell label="Revision" class="num nowrap"><Applied m={m} /></Cell>
+      <Cell label="Reason" class="cell-reason">{m.reason}</Cell>
     </tr>
   );
 }
 
-const None = () => <span class="muted" aria-label="none">–</span>;
+function Cell({ label, class: look = "", children }: { label: string; class?: string; children: ComponentChildren }) {
+  if (!children) return <td role="cell" class={look + " none"}>–</td>;
+  return <td role="cell" data-label={label} class={look}>{children}</td>;
+}
 
 const rtt = (ms: number) => (ms < 10 ? ms.toFixed(1) : Math.round(ms)) + " ms";
 
@@ -94,7 +98,7 @@ const rtt = (ms: number) => (ms < 10 ? ms.toFixed(1) : Math.round(ms)) + " ms";
 function Endpoint({ url }: { url: string }) {
   if (!url) return <span class="muted">dials out only</span>;
   if (!/^https?:\/\//.test(url)) return <>{url}</>;
-  return <a href={url.replace(/\/*$/, "/ui/")} rel="noreferrer" class="mono">{url}</a>;
+  return <a href={url.replace(/\/*$/, "/ui/")} rel="noreferrer" class="mono" title={"Dashboard of " + url}>{url.replace(/^https?:\/\//, "")}</a>;
 }
 
 function Applied({ m }: { m: Member }) {

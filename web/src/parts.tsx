@@ -13,7 +13,7 @@ export const Lasting = ({ at }: { at: string | undefined }) => <Time at={at} bef
 function Time({ at, before = "", after = "" }: { at: string | undefined; before?: string; after?: string }) {
   if (!known(at)) return <span class="muted">–</span>;
   const seconds = since(at);
-  const text = after && seconds < 1 ? "now" : before + span(seconds) + after;
+  const text = after ? (seconds < 1 ? "now" : span(seconds, 3600) + after) : before + span(seconds);
   return <time dateTime={at} title={absolute(at)}>{text}</time>;
 }
 
@@ -52,17 +52,17 @@ export function Card({ title, count, aside, path, class: extra = "", children }:
 }
 
 export const CopyCurl = ({ path, what }: { path: string; what: string }) => (
-  <CopyButton text={curl(path)} label="copy as curl" says={`Copy the curl command for ${what}`} />
+  <CopyButton text={curl(path)} label="copy as curl" what={what} />
 );
 
 interface CopyProps {
   text: string;
   label: string;
-  says: string;
+  what: string; // for those who do not see where the button is
 }
 
 /** CopyButton copies a text. Where the browser refuses, it shows the text selected. */
-export function CopyButton({ text, label, says }: CopyProps) {
+export function CopyButton({ text, label, what }: CopyProps) {
   const done = useSignal("");
   const shown = useRef<HTMLElement>(null);
   const copy = async () => {
@@ -77,9 +77,10 @@ export function CopyButton({ text, label, says }: CopyProps) {
   };
   return (
     <span class="copy">
-      <button type="button" class="ghost" onClick={copy} aria-label={says} title={text}>
+      <button type="button" class="ghost" onClick={copy} title={text}>
         {done.value === "copied" ? <Check /> : <Copy />}
         <span>{done.value === "copied" ? "copied" : label}</span>
+        <span class="hidden"> {what}</span>
       </button>
       <span class="hidden" role="status">{done.value === "copied" ? "copied" : ""}</span>
       {done.value === "manual" && <code class="copy-text" ref={shown}>{text}</code>}
@@ -91,7 +92,7 @@ export function CopyButton({ text, label, says }: CopyProps) {
 export const Command = ({ text }: { text: string }) => (
   <div class="command">
     <pre tabIndex={0}><code>{text}</code></pre>
-    <CopyButton text={text} label="copy" says="Copy the command" />
+    <CopyButton text={text} label="copy" what="the command" />
   </div>
 );
 

@@ -27,15 +27,15 @@ const units: [number, string][] = [
   [1, "s"],
 ];
 
-/** span says how long n seconds are, with at most two units: "2 d 4 h". */
-export function span(seconds: number): string {
+/** span says how long n seconds are: "2 d 4 h"; a second unit is given for units of fine seconds and more. */
+export function span(seconds: number, fine = 60): string {
   const s = Math.max(0, Math.floor(seconds));
   const i = units.findIndex(([size]) => s >= size);
   const [size, word] = units[i] ?? [1, "s"];
   const head = `${Math.floor(s / size)} ${word}`;
   const next = units[i + 1];
   const rest = next ? Math.floor((s % size) / next[0]) : 0;
-  return next && rest && s < 10 * size ? `${head} ${rest} ${next[1]}` : head;
+  return next && rest && size >= fine && s < 10 * size ? `${head} ${rest} ${next[1]}` : head;
 }
 
 /** known reports whether a timestamp holds a time: the zero time means "never". */

@@ -21,6 +21,9 @@ const states: Record<string, Look> = {
   expelled: { word: "expelled", tone: "quiet", Glyph: icon.Ban, rank: 6 },
 };
 
+/** goneRank is the first rank of members that do not count any more. */
+export const goneRank = 5;
+
 const unknown = (word: string): Look => ({ word: word || "unknown", tone: "quiet", Glyph: icon.Dot, rank: 4 });
 
 /** stateLook is the look of a member: alive and found unhealthy is a state of its own. */

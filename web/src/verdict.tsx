@@ -10,13 +10,15 @@ export function Verdict() {
   const s = status.value;
   if (!s) return <p class="waiting" role="status">Waiting for the first answer of this node.</p>;
   const { word, tone, Glyph } = healthLook(s.cluster_health);
+  const [head, rest] = clauses(sentence(s), s.problems ?? []);
   return (
     <section class={"verdict tone-" + tone} aria-labelledby="verdict-sentence">
       <span class="verdict-mark"><Glyph /></span>
       <div class="verdict-body">
         <div class="verdict-text" aria-live="polite" aria-atomic="true">
           <p class="verdict-word">{word}</p>
-          <h1 id="verdict-sentence">{sentence(s)}</h1>
+          <h1 id="verdict-sentence">{head}</h1>
+          {rest && <p class="verdict-rest">{rest}</p>}
         </div>
         <Problems list={s.problems ?? []} />
       </div>
@@ -30,6 +32,17 @@ function sentence(s: Status): string {
   if (s.summary) return s.summary;
   if (!s.cluster_id) return `${s.local_node} belongs to no cluster yet`;
   return `${s.healthy_members} of ${s.cluster_size} members are healthy`;
+}
+
+const headline = 80; // characters that are read at a glance
+
+// clauses splits a long verdict: its first clause is the headline. What a
+// problem below says anyway is not said twice.
+function clauses(text: string, problems: readonly Problem[]): [string, string] {
+  if (text.length <= headline) return [text, ""];
+  const [head = "", ...rest] = text.split("; ");
+  const listed = new Set(problems.map((p) => p.text));
+  return [head, rest.filter((clause) => !listed.has(clause.replace(/\.$/, ""))).join("; ")];
 }
 
 function Problems({ list }: { list: readonly Problem[] }) {

@@ -52,7 +52,7 @@ func Empty() *World {
 	s := &w.Status
 	s.Members, s.HealthyMembers, s.ClusterSize, s.Tolerates = 1, 1, 1, 0
 	s.Mode, s.LeaderID, s.LeaderAddress, s.IsLeader = "standalone", "", "", false
-	s.Summary = "Healthy: one node on its own; the next loss is felt"
+	s.Summary = "The one member is healthy and serves revision 0."
 	s.Config = muster.ConfigStatus{Epoch: 1, Source: "store", Behind: []string{}}
 	return w
 }
@@ -70,7 +70,7 @@ func Degraded() *World {
 	s := &w.Status
 	s.Members, s.HealthyMembers, s.ClusterSize, s.Tolerates = 5, 3, 5, 1
 	s.ClusterHealth, s.Converged = muster.Degraded, false
-	s.Summary = "Serving with 3 of 5 members; edge-5 is dead for 3 min, edge-3 suspect for 7 s"
+	s.Summary = "3 of 5 members healthy; edge-3 suspect for 7s (no answer to 3 probes from edge-1 and edge-2; edge-4 still reaches it); edge-5 dead for 3m12s (no answer for 9 s to any member; last seen at revision 38); edge-3 not yet at revision 42; edge-5 (https://10.0.2.15:9113) does not answer any member; edge-3 serves revision 40, the store holds 42."
 	s.Config.Behind = []string{"edge-3"}
 	s.Problems = []muster.Problem{
 		{Code: muster.CodeMembersMissing, Text: "edge-5 (https://10.0.2.15:9113) does not answer any member",
@@ -85,13 +85,27 @@ func Degraded() *World {
 	return w
 }
 
+// Large is a cluster of n, one of them dead, with n documents.
+func Large(n int) *World {
+	w, now := Healthy(), time.Now().UTC()
+	for i := len(w.Members); i < n; i++ {
+		w.Members = append(w.Members, member(i+1, string(rune('a'+i%3)), now))
+		w.document("tenant", fmt.Sprintf("customer-%03d", i), `{}`, 42, 1, now.Add(-time.Hour))
+	}
+	w.turn(n-1, muster.StateDead, time.Minute, "no answer for 9 s")
+	s := &w.Status
+	s.Members, s.ClusterSize, s.HealthyMembers, s.Tolerates = n, n, n-1, n/2-2
+	s.ClusterHealth, s.Summary = muster.Degraded, fmt.Sprintf("%d of %d members healthy; edge-%d dead for 1m0s.", n-1, n, n)
+	return w
+}
+
 func status(now time.Time) muster.Status {
 	var chain muster.Hash
 	_ = chain.UnmarshalText([]byte(chainHex)) // a constant of the right length
 	return muster.Status{
 		LocalNode: "edge-1", NodeID: nodeID(1), ClusterID: clusterID, ClusterName: "prod-eu",
 		Members: 3, HealthyMembers: 3, ClusterSize: 3, ClusterHealth: muster.Healthy,
-		Summary: "Healthy: all 3 members serve revision 42", Mode: "cluster", State: muster.NodeReady,
+		Summary: "All 3 members are healthy and serve revision 42.", Mode: "cluster", State: muster.NodeReady,
 		LeaderID: nodeID(2), LeaderAddress: "https://10.0.2.12:9113",
 		Config:    muster.ConfigStatus{Epoch: 1, Rev: 42, Chain: chain, Source: "store", Behind: []string{}},
 		Store:     muster.StoreStatus{Kind: "postgres", State: "fresh", Since: now.Add(-31 * time.Hour)},
@@ -102,7 +116,7 @@ func status(now time.Time) muster.Status {
 }
 
 func nodeID(n int) muster.NodeID {
-	return muster.NodeID(fmt.Sprintf("%08x-2f6b-8c1d-9a44-5f0e7d3c1b%02x", 0x3fa91c00+n*0x01010101, n))
+	return muster.NodeID(fmt.Sprintf("%08x-2f6b-8c1d-9a44-5f0e7d3c%04x", uint32(0x3fa91c00+n*0x01010101), n))
 }
 
 func member(n int, zone string, now time.Time) muster.Member {

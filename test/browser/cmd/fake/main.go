@@ -17,7 +17,7 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:9199", "where to listen")
-	name := flag.String("world", "healthy", "healthy, degraded or empty")
+	name := flag.String("world", "healthy", "healthy, degraded, empty or large")
 	flag.Parse()
 	if err := run(*addr, *name); err != nil {
 		fmt.Fprintln(os.Stderr, "fake:", err)
@@ -26,7 +26,7 @@ func main() {
 }
 
 func run(addr, name string) error {
-	worlds := map[string]func() *fake.World{"healthy": fake.Healthy, "degraded": fake.Degraded, "empty": fake.Empty}
+	worlds := map[string]func() *fake.World{"healthy": fake.Healthy, "degraded": fake.Degraded, "empty": fake.Empty, "large": func() *fake.World { return fake.Large(500) }}
 	world, ok := worlds[name]
 	if !ok {
 		return fmt.Errorf("there is no world %q", name)
