@@ -92,10 +92,7 @@ func (r *fileReader) pair(parent string, pair *ast.MappingValueNode) {
 		r.fault(pair.Key, "a key must be a word; anchors and merges are not read")
 		return
 	}
-	path := key
-	if parent != "" {
-		path = parent + "." + key
-	}
+	path := join(parent, key)
 	_, mapping := pair.Value.(*ast.MappingNode)
 	o, leaf := r.leaves[path]
 	switch {
@@ -120,8 +117,9 @@ func (r *fileReader) isSection(path string) bool {
 }
 
 func (r *fileReader) unknown(node ast.Node, parent, path string) {
-	if near := nearest(path, r.siblings(parent)); near != "" {
-		r.fault(node, "unknown key %s; did you mean %s?", shown(path), near)
+	siblings := r.siblings(parent)
+	if near := nearest(lastWord(path), siblings); near != "" {
+		r.fault(node, "unknown key %s; did you mean %s?", shown(path), join(parent, near))
 		return
 	}
 	for _, key := range r.sortedLeaves() {
@@ -130,27 +128,30 @@ func (r *fileReader) unknown(node ast.Node, parent, path string) {
 			return
 		}
 	}
-	r.fault(node, "unknown key %s; here are known: %s", shown(path), strings.Join(r.siblings(parent), ", "))
+	r.fault(node, "unknown key %s; known here: %s", shown(path), strings.Join(siblings, ", "))
 }
 
-// siblings returns the known paths directly below a section.
+// siblings returns the known words directly below a section.
 func (r *fileReader) siblings(parent string) []string {
-	prefix := parent
-	if parent != "" {
-		prefix += "."
-	}
 	var names []string
 	for _, key := range r.sortedLeaves() {
-		rest, ok := strings.CutPrefix(key, prefix)
+		rest, ok := strings.CutPrefix(key, join(parent, ""))
 		if !ok {
 			continue
 		}
 		word, _, _ := strings.Cut(rest, ".")
-		if !slices.Contains(names, prefix+word) {
-			names = append(names, prefix+word)
+		if !slices.Contains(names, word) {
+			names = append(names, word)
 		}
 	}
 	return names
+}
+
+func join(parent, word string) string {
+	if parent == "" {
+		return word
+	}
+	return parent + "." + word
 }
 
 func (r *fileReader) sortedLeaves() []string {
