@@ -57,16 +57,22 @@ func (r *Replica) calm(ctx context.Context) {
 }
 
 // arrives waits a moment for the hints that digests ran ahead of, and reports
-// whether they made a pull unnecessary.
+// whether they made a pull unnecessary. It does not wait once there is a need.
 func (r *Replica) arrives(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, hintGrace)
-	defer cancel()
+	grace := time.NewTimer(hintGrace)
+	defer grace.Stop()
 	for {
-		top := r.claims.highest()
-		if r.Wait(ctx, top) != nil {
-			return false
+		moved := r.copy.moved()
+		if r.View() != nil && r.claims.highest() <= r.position().Rev {
+			return true
 		}
-		if r.claims.highest() == top {
+		select {
+		case <-moved:
+		case <-grace.C:
+			return false
+		case <-r.pull:
+			return false
+		case <-ctx.Done():
 			return true
 		}
 	}

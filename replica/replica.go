@@ -174,6 +174,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		return errors.New("replica: Run was called twice")
 	}
 	defer close(r.done)
+	defer r.copy.close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { r.combine(ctx) })
