@@ -411,11 +411,11 @@ func (d *disk) set(fail error) {
 	d.fail = fail
 }
 
-// counted counts the calls of a connection by method.
-func counted(s *memory.Store) func(method string) int {
+// counted makes the calls of a connection slow and counts them by method.
+func counted(s *memory.Store, latency time.Duration) func(method string) int {
 	var mu sync.Mutex
 	calls := map[string]int{}
-	s.Inject(memory.Faults{Fail: func(method string) error {
+	s.Inject(memory.Faults{Latency: latency, Fail: func(method string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		calls[method]++

@@ -22,7 +22,7 @@ func TestWriteIsVisibleOnAllWithinMilliseconds(t *testing.T) {
 		synctest.Wait()
 		reads := make([]func(string) int, 5)
 		for i, n := range w.nodes {
-			reads[i] = counted(n.store)
+			reads[i] = counted(n.store, 0)
 		}
 		change := w.nodes[0].write("a", `{"weight":10}`)
 		w.nodes[0].serves("a", `{"weight":10}`) // read your own writes
@@ -303,7 +303,7 @@ func TestReplicaIdlesUntilTheNodeHasACluster(t *testing.T) {
 		n.change = func(c *replica.Config) {
 			c.Cluster = func() muster.ClusterID { w.mu.Lock(); defer w.mu.Unlock(); return id }
 		}
-		calls := counted(n.store)
+		calls := counted(n.store, 0)
 		n.start()
 		defer w.end()
 		time.Sleep(10 * time.Second)

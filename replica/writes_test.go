@@ -19,21 +19,8 @@ import (
 // batches makes a connection slow, so that writes pile up, and counts its calls of
 // Apply.
 func batches(s *memory.Store, latency time.Duration) func() int {
-	var mu sync.Mutex
-	calls := 0
-	s.Inject(memory.Faults{Latency: latency, Fail: func(method string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if method == "Apply" {
-			calls++
-		}
-		return nil
-	}})
-	return func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return calls
-	}
+	calls := counted(s, latency)
+	return func() int { return calls("Apply") }
 }
 
 func TestCombinerSharesCallsOf32Clients(t *testing.T) {
