@@ -34,4 +34,3 @@ func (n *node) openShared() (store.Store, error) {
 	}
 	return postgres.New(postgres.Config{DSN: n.cfg.dsn(), Log: n.log})
 }
-
