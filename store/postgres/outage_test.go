@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/internal/pgtest"
 	"github.com/musterhq/muster/store"
@@ -68,50 +70,125 @@ func TestFrozenServerHoldsNobodyForLong(t *testing.T) {
 	t.Parallel()
 	own := pgtest.New(t)
 	dsn := own.Database(t)
-	s := open(t, postgres.Config{DSN: dsn, MaxConns: 2})
-	fresh := open(t, postgres.Config{DSN: dsn})
+	s, fresh := open(t, postgres.Config{DSN: dsn, MaxConns: 2}), open(t, postgres.Config{DSN: dsn})
 	storetest.Form(t, s)
-	w := storetest.Put("route", "a", `1`)
-	w.Expect, w.RequestID = 0, muster.NewUUID()
-
 	own.Pause()
 	var wg sync.WaitGroup
-	bounded := func(what string, code muster.Code, call func(context.Context) error) {
+	for i := range 5 {
 		wg.Go(func() {
+			reader := s
+			if i == 0 {
+				reader = fresh
+			}
 			start := time.Now()
-			err := call(context.Background())
-			if took := time.Since(start); took > postgres.Deadline+time.Second || muster.CodeOf(err) != code {
-				t.Errorf("%s: after %v got %v, want %s", what, took, err, code)
+			_, err := reader.Head(t.Context())
+			if took := time.Since(start); took > postgres.Deadline+time.Second || muster.CodeOf(err) != muster.CodeStoreUnavailable {
+				t.Errorf("after %v got %v", took, err)
 			}
 		})
 	}
-	bounded("a write", muster.CodeOutcomeUnknown, func(ctx context.Context) error {
-		_, err := s.Apply(ctx, []store.Write{w})
-		return err
-	})
-	for range 4 {
-		bounded("a read", muster.CodeStoreUnavailable, func(ctx context.Context) error {
-			_, err := s.Head(ctx)
-			return err
-		})
-	}
-	bounded("a first read", muster.CodeStoreUnavailable, func(ctx context.Context) error {
-		_, err := fresh.Head(ctx)
-		return err
-	})
 	wg.Wait()
 	own.Resume()
-
 	start := time.Now()
-	o := storetest.Apply(t, s, w)[0]
-	if o.Err != nil || o.Change.Rev != 1 {
-		t.Errorf("asked again: got %+v", o)
-	}
+	storetest.MustApply(t, s, storetest.Put("route", "a", `1`))
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("back after %v", took)
 	}
+}
+
+// holdHead takes the lock that every write needs, until the function is called.
+func holdHead(t *testing.T, dsn string) (release func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), "select from config_head for update")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = tx.Rollback(context.Background()) }
+}
+
+// awaitBlocked waits until a session of the database waits for a lock.
+func awaitBlocked(t *testing.T, own *pgtest.Server, db string) {
+	t.Helper()
+	own.SQL(t, "postgres", "do $$ begin for i in 1..1000 loop if exists (select from pg_stat_activity where datname = '"+db+
+		"' and wait_event_type = 'Lock') then return; end if; perform pg_sleep(0.002); perform pg_stat_clear_snapshot(); end loop; raise 'nobody waits'; end $$")
+}
+
+func TestHeldLockIsNamed(t *testing.T) {
+	t.Parallel()
+	dsn := server.Database(t)
+	s := open(t, postgres.Config{DSN: dsn})
+	storetest.Form(t, s)
+	release := holdHead(t, dsn)
+	_, err := s.Apply(t.Context(), []store.Write{storetest.Put("route", "a", `1`)})
+	wantError(t, err, muster.CodeStoreUnavailable, "holds the lock", "pg_stat_activity")
+	if _, err := s.Head(t.Context()); err != nil {
+		t.Errorf("a read meanwhile: %v", err)
+	}
+	release()
+	storetest.MustApply(t, s, storetest.Put("route", "a", `1`))
+}
+
+func TestFrozenWriteIsUnknownAndCanBeAskedAgain(t *testing.T) {
+	t.Parallel()
+	own := pgtest.New(t)
+	db := own.CreateDatabase(t)
+	s := open(t, postgres.Config{DSN: own.SocketDSN(db)})
+	storetest.Form(t, s)
+	release := holdHead(t, own.SocketDSN(db))
+	w := storetest.Put("route", "a", `1`)
+	w.Expect, w.RequestID = 0, muster.NewUUID()
+	result := make(chan error, 1)
+	start := time.Now()
+	go func() {
+		_, err := s.Apply(t.Context(), []store.Write{w})
+		result <- err
+	}()
+	awaitBlocked(t, own, db)
+	own.Pause()
+	err := <-result
+	wantError(t, err, muster.CodeOutcomeUnknown, "may or may not", "Idempotency-Key")
+	if took := time.Since(start); took > postgres.Deadline+time.Second {
+		t.Errorf("the write took %v", took)
+	}
+	own.Resume()
+	release()
+	if o := storetest.Apply(t, s, w)[0]; o.Err != nil || o.Change.Rev != 1 {
+		t.Errorf("asked again: got %+v", o)
+	}
 	if n := len(storetest.History(t, s, 10)); n != 1 {
 		t.Errorf("the write happened %d times", n)
+	}
+}
+
+// A write without a request id cannot be asked for again.
+func TestBrokenWriteWithoutRequestIDIsUnknown(t *testing.T) {
+	t.Parallel()
+	db := server.CreateDatabase(t)
+	s := open(t, postgres.Config{DSN: server.SocketDSN(db)})
+	storetest.Form(t, s)
+	holdHead(t, server.SocketDSN(db))
+	for id, code := range map[string]muster.Code{"": muster.CodeOutcomeUnknown, muster.NewUUID(): ""} {
+		w := storetest.Put("route", "a", `1`)
+		w.RequestID = id
+		result := make(chan error, 1)
+		go func() {
+			_, err := s.Apply(t.Context(), []store.Write{w})
+			result <- err
+		}()
+		awaitBlocked(t, server, db)
+		server.Disconnect(t, db) // the holder of the lock too
+		if err := <-result; muster.CodeOf(err) != code {
+			t.Errorf("request id %q: got %v, want %q", id, err, code)
+		}
+		holdHead(t, server.SocketDSN(db))
 	}
 }
 
