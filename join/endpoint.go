@@ -26,7 +26,7 @@ func CleanEndpoint(raw string) (string, error) {
 		text = "http://" + text
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" {
+	if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "% ") {
 		return "", fmt.Errorf("endpoint %q: want a URL such as http://host:%d", muster.Printable(raw), muster.DefaultPort)
 	}
 	scheme := strings.ToLower(u.Scheme)

@@ -102,17 +102,23 @@ func (s *Seeker) collect() {
 // targetLocked returns the target of an endpoint, made anew if need be, or nil
 // if the endpoint is none, is this node's own, or one too many.
 func (s *Seeker) targetLocked(endpoint, source string) *target {
-	clean, err := CleanEndpoint(endpoint)
-	if err != nil || clean == s.cfg.Endpoint {
+	if endpoint == s.cfg.Endpoint {
 		return nil
 	}
-	t := s.targets[clean]
+	t := s.targets[endpoint] // most are known, in their clean form
 	if t == nil {
-		if len(s.targets) >= maxTargets {
+		clean, err := CleanEndpoint(endpoint)
+		if err != nil || clean == s.cfg.Endpoint {
 			return nil
 		}
-		t = &target{endpoint: clean}
-		s.targets[clean] = t
+		t = s.targets[clean]
+		if t == nil && len(s.targets) >= maxTargets {
+			return nil
+		}
+		if t == nil {
+			t = &target{endpoint: clean}
+			s.targets[clean] = t
+		}
 	}
 	t.addSource(source)
 	return t

@@ -77,7 +77,7 @@ func TestForeignPagesCannotWrite(t *testing.T) {
 	}
 	login := call{method: "POST", path: "/v1/session", body: `{"code":"x"}`, header: map[string]string{"Origin": "https://evil.example", "Content-Type": "application/json"}}
 	s.want(t, 403, login)
-	put.header = map[string]string{"If-None-Match": "*", "Sec-Fetch-Site": "same-origin", "Origin": s.URL}
+	put.header = map[string]string{"If-None-Match": "*", "Sec-Fetch-Site": "same-origin", "Origin": s.url}
 	s.want(t, 201, put)
 }
 
@@ -150,7 +150,7 @@ func raw(t *testing.T, s *surface, text string) *http.Response {
 
 func connect(t *testing.T, s *surface) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -379,10 +379,10 @@ func TestLoginOverTLSIsACookie(t *testing.T) {
 	t.Parallel()
 	s := newSurface(t, nil)
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = mgmt.NewHTTPServer(s.api)
+	server.Config = s.server
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	s.Server = server
+	s.reach(t, server.URL, server.Client().Transport)
 	code := s.logins.Code(auth.Claims{Subject: "ann", ID: "t1", Role: auth.RoleOperator}).Reveal()
 	a := s.want(t, 201, login(code))
 	cookie, err := http.ParseSetCookie(a.header.Get("Set-Cookie"))

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/api"
 	"github.com/musterhq/muster/auth"
@@ -42,6 +44,13 @@ func (s *signal) wait() <-chan struct{} {
 	return s.ch
 }
 
+// awaited reports whether somebody waits for the next change.
+func (s *signal) awaited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ch != nil
+}
+
 func (s *signal) fire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,6 +58,34 @@ func (s *signal) fire() {
 		close(s.ch)
 		s.ch = nil
 	}
+}
+
+func newRegistry() *prometheus.Registry { return prometheus.NewPedanticRegistry() }
+
+// value returns a counter, a gauge or the count of a histogram by its full name; 0
+// if there is none.
+func value(t *testing.T, r *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			full := f.GetName()
+			if len(labels) > 0 {
+				full += "{" + strings.Join(labels, ",") + "}"
+			}
+			if full == name {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return 0
 }
 
 // fakeNode is a node of which a test says how it is.
@@ -182,7 +219,10 @@ func (e *fakeEvents) After(seq uint64) ([]muster.Event, <-chan struct{}) {
 
 // surface is one API on a real listener, with everything behind it faked.
 type surface struct {
-	*httptest.Server
+	url    string
+	client *http.Client
+	server *http.Server
+	addr   string // of the listener
 
 	api    *mgmt.API
 	node   *fakeNode
@@ -215,15 +255,24 @@ func (b *lockedBuffer) String() string {
 func setup(t *testing.T, adjust func(*mgmt.Config)) *surface {
 	t.Helper()
 	s := newSurface(t, adjust)
-	s.Server = httptest.NewUnstartedServer(nil)
-	s.Server.Config = mgmt.NewHTTPServer(s.api)
-	s.Server.Config.RegisterOnShutdown(s.api.Drain)
-	s.Server.Start()
-	t.Cleanup(s.Server.Close)
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = s.server
+	server.Start()
+	t.Cleanup(server.Close)
 	t.Cleanup(s.api.Drain)
-	s.Server.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s.Server.Client().Transport = &checker{t: t, next: s.Server.Client().Transport}
+	s.reach(t, server.URL, server.Client().Transport)
+	s.addr = server.Listener.Addr().String()
 	return s
+}
+
+// reach gives the surface a client that checks every answer.
+func (s *surface) reach(t *testing.T, url string, transport http.RoundTripper) {
+	t.Helper()
+	s.url = url
+	s.client = &http.Client{
+		Transport:     &checker{t: t, next: transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // newSurface makes a surface without a listener.
@@ -257,6 +306,8 @@ func newSurface(t *testing.T, adjust func(*mgmt.Config)) *surface {
 	if s.api, err = mgmt.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	s.server = mgmt.NewHTTPServer(s.api)
+	s.server.RegisterOnShutdown(s.api.Drain)
 	return s
 }
 
@@ -338,7 +389,7 @@ func (s *surface) request(t *testing.T, c call) *http.Request {
 	if c.body != "" {
 		body = strings.NewReader(c.body)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+c.path, body)
+	r, err := http.NewRequestWithContext(t.Context(), c.method, s.url+c.path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,17 +405,19 @@ func (s *surface) request(t *testing.T, c call) *http.Request {
 	return r
 }
 
-// do sends a request and reads the whole answer.
+// do sends a request and reads the whole answer. It may be called from any goroutine.
 func (s *surface) do(t *testing.T, c call) answer {
 	t.Helper()
-	resp, err := s.Client().Do(s.request(t, c))
+	resp, err := s.client.Do(s.request(t, c))
 	if err != nil {
-		t.Fatalf("%s %s: %v", c.method, c.path, err)
+		t.Errorf("%s %s: %v", c.method, c.path, err)
+		return answer{}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatalf("%s %s: %v", c.method, c.path, err)
+		t.Errorf("%s %s: %v", c.method, c.path, err)
+		return answer{}
 	}
 	return answer{resp.StatusCode, resp.Header, string(body)}
 }

@@ -16,8 +16,10 @@ import (
 // budget is what the script may weigh, uncompressed.
 const budget = 60_000
 
-func get(t *testing.T, h http.Handler, method, path string, header ...string) *http.Response {
+// get sends a request such as "GET /ui/" with headers given as name, value, ...
+func get(t *testing.T, h http.Handler, request string, header ...string) *http.Response {
 	t.Helper()
+	method, path, _ := strings.Cut(request, " ")
 	r := httptest.NewRequest(method, path, nil)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -47,7 +49,7 @@ func TestEveryFileIsServedAsWhatItIs(t *testing.T) {
 	}
 	h := web.Handler()
 	for path, contentType := range want {
-		res := get(t, h, http.MethodGet, path)
+		res := get(t, h, "GET "+path)
 		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != contentType {
 			t.Errorf("GET %s: got %d %q, want 200 %q", path, res.StatusCode, res.Header.Get("Content-Type"), contentType)
 		}
@@ -74,7 +76,7 @@ func TestIndexIsTheSameWhereverMounted(t *testing.T) {
 		"/stripped/prefix/ui/": http.StripPrefix("/stripped/prefix/ui", h),
 	}
 	for path, mounted := range mounts {
-		if got := body(t, get(t, mounted, http.MethodGet, path).Body); got != string(index) {
+		if got := body(t, get(t, mounted, "GET "+path).Body); got != string(index) {
 			t.Errorf("GET %s: got %d bytes, want index.html (%d bytes)", path, len(got), len(index))
 		}
 	}
@@ -82,7 +84,7 @@ func TestIndexIsTheSameWhereverMounted(t *testing.T) {
 
 func TestPageLinksAreRelative(t *testing.T) {
 	t.Parallel()
-	index := body(t, get(t, web.Handler(), http.MethodGet, "/ui/").Body)
+	index := body(t, get(t, web.Handler(), "GET /ui/").Body)
 	for _, bad := range []string{`="/`, `="http`, "<style", " style="} {
 		if strings.Contains(index, bad) {
 			t.Errorf("index.html contains %q: it must work under any prefix and the policy", bad)
@@ -94,7 +96,7 @@ func TestUnknownFileIsNotFound(t *testing.T) {
 	t.Parallel()
 	h := web.Handler()
 	for _, path := range []string{"/ui/nothing.js", "/ui/deep/app.js", "/ui/../app.js", "/ui//", "/ui", "/ui/app.js/", "/ui/dist/app.js", "/ui/embed.go"} {
-		if res := get(t, h, http.MethodGet, path); res.StatusCode != http.StatusNotFound {
+		if res := get(t, h, "GET "+path); res.StatusCode != http.StatusNotFound {
 			t.Errorf("GET %s: got %d, want 404", path, res.StatusCode)
 		}
 	}
@@ -103,7 +105,7 @@ func TestUnknownFileIsNotFound(t *testing.T) {
 func TestHeadAnswersLikeGetWithoutBody(t *testing.T) {
 	t.Parallel()
 	h := web.Handler()
-	full, head := get(t, h, http.MethodGet, "/ui/app.js"), get(t, h, http.MethodHead, "/ui/app.js")
+	full, head := get(t, h, "GET /ui/app.js"), get(t, h, "HEAD /ui/app.js")
 	if got := body(t, head.Body); got != "" {
 		t.Errorf("HEAD sent a body of %d bytes", len(got))
 	}
@@ -116,7 +118,7 @@ func TestHeadAnswersLikeGetWithoutBody(t *testing.T) {
 
 func TestPostIsRefused(t *testing.T) {
 	t.Parallel()
-	res := get(t, web.Handler(), http.MethodPost, "/ui/")
+	res := get(t, web.Handler(), "POST /ui/")
 	if res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("got %d, Allow %q", res.StatusCode, res.Header.Get("Allow"))
 	}
@@ -125,8 +127,8 @@ func TestPostIsRefused(t *testing.T) {
 func TestGzipHoldsTheSameBytes(t *testing.T) {
 	t.Parallel()
 	h := web.Handler()
-	plain := get(t, h, http.MethodGet, "/ui/app.js")
-	packed := get(t, h, http.MethodGet, "/ui/app.js", "Accept-Encoding", "br, gzip;q=0.8")
+	plain := get(t, h, "GET /ui/app.js")
+	packed := get(t, h, "GET /ui/app.js", "Accept-Encoding", "br, gzip;q=0.8")
 	if packed.Header.Get("Content-Encoding") != "gzip" || packed.Header.Get("Vary") != "Accept-Encoding" {
 		t.Fatalf("got encoding %q, vary %q", packed.Header.Get("Content-Encoding"), packed.Header.Get("Vary"))
 	}
@@ -145,7 +147,7 @@ func TestGzipHoldsTheSameBytes(t *testing.T) {
 func TestGzipIsNotForcedOnAnyone(t *testing.T) {
 	t.Parallel()
 	for _, accept := range []string{"", "br", "gzip;q=0", "gzip; q=0.000", "x-gzip-not"} {
-		res := get(t, web.Handler(), http.MethodGet, "/ui/app.js", "Accept-Encoding", accept)
+		res := get(t, web.Handler(), "GET /ui/app.js", "Accept-Encoding", accept)
 		if got := res.Header.Get("Content-Encoding"); got != "" {
 			t.Errorf("Accept-Encoding %q: got encoding %q, want none", accept, got)
 		}
@@ -156,13 +158,13 @@ func TestKnownTagIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	h := web.Handler()
 	for _, accept := range []string{"", "gzip"} {
-		first := get(t, h, http.MethodGet, "/ui/app.css", "Accept-Encoding", accept)
+		first := get(t, h, "GET /ui/app.css", "Accept-Encoding", accept)
 		tag := first.Header.Get("Etag")
-		again := get(t, h, http.MethodGet, "/ui/app.css", "Accept-Encoding", accept, "If-None-Match", tag)
+		again := get(t, h, "GET /ui/app.css", "Accept-Encoding", accept, "If-None-Match", tag)
 		if again.StatusCode != http.StatusNotModified || len(body(t, again.Body)) != 0 {
 			t.Errorf("If-None-Match %s: got %d, want 304 without a body", tag, again.StatusCode)
 		}
-		other := get(t, h, http.MethodGet, "/ui/app.css", "Accept-Encoding", accept, "If-None-Match", `"other"`)
+		other := get(t, h, "GET /ui/app.css", "Accept-Encoding", accept, "If-None-Match", `"other"`)
 		if other.StatusCode != http.StatusOK {
 			t.Errorf("another tag: got %d, want 200", other.StatusCode)
 		}
@@ -171,7 +173,7 @@ func TestKnownTagIsNotSentAgain(t *testing.T) {
 
 func TestScriptKeepsItsBudget(t *testing.T) {
 	t.Parallel()
-	script := body(t, get(t, web.Handler(), http.MethodGet, "/ui/app.js").Body)
+	script := body(t, get(t, web.Handler(), "GET /ui/app.js").Body)
 	t.Logf("app.js: %d of %d bytes", len(script), budget)
 	if len(script) > budget {
 		t.Errorf("app.js has %d bytes, budget %d", len(script), budget)
@@ -182,7 +184,7 @@ func TestPageLoadsNothingFromElsewhere(t *testing.T) {
 	t.Parallel()
 	h := web.Handler()
 	for _, file := range []string{"app.js", "app.css", "index.html"} {
-		text := body(t, get(t, h, http.MethodGet, "/ui/"+file).Body)
+		text := body(t, get(t, h, "GET /ui/"+file).Body)
 		text = strings.ReplaceAll(text, "http://www.w3.org/", "") // names of XML vocabularies, never fetched
 		for _, bad := range []string{"https://", "http://", "@import", "eval("} {
 			if strings.Contains(text, bad) {

@@ -120,6 +120,39 @@ func TestOldNumbersAreMarkedWithinThreeSeconds(t *testing.T) {
 	p.shoot("stale")
 }
 
+func TestSilentNodeIsNoticedWithinThreeSeconds(t *testing.T) {
+	t.Parallel()
+	n, behind := pretend(t, fake.Healthy())
+	p := newPage(t, 1280, 900)
+	signIn(p, n)
+	p.shows(".pulse", "live")
+	behind.Freeze()
+	p.within(3*time.Second, "the page says that it is old", func() bool { return strings.Contains(p.text(".pulse"), "last update") })
+}
+
+func TestQuietNodeStaysLive(t *testing.T) {
+	t.Parallel()
+	n, p := cluster(t), newPage(t, 1280, 900)
+	signIn(p, n)
+	evaluate[bool](p, `window.lost = false; new MutationObserver(() => { lost ||= !!document.querySelector(".stale") })
+		.observe(document.body, {subtree: true, childList: true, attributes: true}); true`)
+	evaluate[bool](p, "new Promise((done) => setTimeout(() => done(true), 4500))")
+	if evaluate[bool](p, "window.lost") {
+		t.Error("a node with nothing to say was taken for lost")
+	}
+}
+
+func TestAgesAreToldByTheClockOfTheNode(t *testing.T) {
+	t.Parallel()
+	world := fake.Healthy()
+	world.Skew = 3 * time.Hour
+	world.Members[2].State, world.Members[2].Since = muster.StateSuspect, time.Now().UTC().Add(world.Skew-90*time.Second)
+	n, _ := pretend(t, world)
+	p := newPage(t, 1280, 900)
+	signIn(p, n)
+	p.shows(".members tbody tr", "for 1 min 3")
+}
+
 func TestMemberStateChangesAreShownWorstFirst(t *testing.T) {
 	t.Parallel()
 	n, behind := pretend(t, fake.Healthy())

@@ -50,6 +50,12 @@ export async function redeem(code: string): Promise<void> {
   signIn(session.token);
 }
 
+/** cli is the command line with the address of this node, unless it is the default one. */
+export function cli(command: string): string {
+  const usual = location.host === "127.0.0.1:9113" && root === "/";
+  return `muster ${command}` + (usual ? "" : ` --addr ${location.origin}${root}`);
+}
+
 /** curl is the command that reads what a card shows. The token stays a variable. */
 export const curl = (path: string): string =>
   `curl -s -H "Authorization: Bearer $MUSTER_TOKEN" '${location.origin}${root}${path}'`;

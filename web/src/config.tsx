@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { ask, root } from "./api";
+import { ask, cli, root } from "./api";
 import { Chevron } from "./icons";
 import { Ago, Card, Command, CopyCurl, Filter } from "./parts";
 import { pretty } from "./pretty";
@@ -112,7 +112,7 @@ function Empty() {
   return (
     <div class="empty">
       <p>No documents yet. The first write becomes revision 1, on every member:</p>
-      <Command text={`muster config set route/demo '{"weight":10}'`} />
+      <Command text={cli(`config set route/demo '{"weight":10}'`)} />
       <p>or without the command line tool</p>
       <Command text={`curl -s -X PUT -H "Authorization: Bearer $MUSTER_TOKEN" -H 'If-None-Match: *' -d '{"weight":10}' '${url}'`} />
     </div>

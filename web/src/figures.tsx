@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { Lasting } from "./parts";
-import { access, members, nameOf, status } from "./state";
-import { span } from "./time";
+import { access, members, nameOf, started, status } from "./state";
+import { now, span } from "./time";
 import { goneRank, stateLook, storeTone } from "./tone";
 import type { Status } from "./types";
 
@@ -17,7 +17,7 @@ export function Figures() {
       {full && <Store s={s} />}
       {full && <Tolerance s={s} />}
       {s.leader_id && (full || s.is_leader) && <Figure name="Leader" value={s.is_leader ? s.local_node : nameOf.value(s.leader_id)} note={s.leader_address} />}
-      <Figure name="This node" value={s.local_node} note={[s.state, s.version, s.uptime ? "up " + span(s.uptime) : ""].filter(Boolean).join(" · ")} />
+      <Figure name="This node" value={s.local_node} note={[s.state, s.version, s.uptime ? "up " + span((now.value - started.value) / 1000) : ""].filter(Boolean).join(" · ")} />
     </dl>
   );
 }

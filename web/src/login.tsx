@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { ask, redeem, Refusal, signIn } from "./api";
+import { ask, cli, redeem, Refusal, signIn } from "./api";
 import { Warning } from "./icons";
 import { Command } from "./parts";
 import { restart } from "./stream";
@@ -66,7 +66,7 @@ function Form({ enter }: { enter: (text: string) => void }) {
   return (
     <>
       <p>The shortest way is a one-use link. On a machine that holds the cluster cookie:</p>
-      <Command text="muster ui" />
+      <Command text={cli("ui")} />
       <form onSubmit={submit}>
         <label for="token">Or paste an operator token, or the link</label>
         <input id="token" ref={focus} type="password" autocomplete="off" spellcheck={false} value={text.value} onInput={(e) => (text.value = e.currentTarget.value)} />

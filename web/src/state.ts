@@ -1,4 +1,5 @@
 import { batch, computed, signal } from "@preact/signals";
+import { now } from "./time";
 import type { Caller, ClusterEvent, ConfigKey, Member, Patch, Snapshot, Status } from "./types";
 
 /** Feed says how the connection to the node is doing. */
@@ -14,6 +15,8 @@ export const heard = signal(0);
 
 export const caller = signal<Caller | null>(null);
 export const status = signal<Status | null>(null);
+/** started is when the node began to run, by its own clock. */
+export const started = computed(() => now.peek() - (status.value?.uptime ?? 0) * 1000);
 export const members = signal<ReadonlyMap<string, Member>>(new Map());
 export const keys = signal<ReadonlyMap<string, ConfigKey>>(new Map());
 export const events = signal<readonly ClusterEvent[]>([]);
@@ -55,11 +58,11 @@ function merged<T>(old: ReadonlyMap<string, T>, set: ReadonlyMap<string, T>, gon
   return next;
 }
 
-/** addEvents keeps the newest first. History and stream overlap: no event is shown twice. */
-export function addEvents(added: readonly ClusterEvent[]): void {
-  const id = (e: ClusterEvent) => `${e.node_id} ${e.at} ${e.seq}`;
-  const all = new Map([...added, ...events.peek()].map((e) => [id(e), e]));
-  events.value = [...all.values()].sort((a, b) => Date.parse(b.at) - Date.parse(a.at) || b.seq - a.seq).slice(0, keepEvents);
+/** addEvent keeps the newest first. A new stream repeats what an old one has told. */
+export function addEvent(e: ClusterEvent): void {
+  const told = events.peek();
+  if (told.some((o) => o.seq === e.seq && o.at === e.at && o.node_id === e.node_id)) return;
+  events.value = [e, ...told].sort((a, b) => Date.parse(b.at) - Date.parse(a.at) || b.seq - a.seq).slice(0, keepEvents);
 }
 
 /** forget drops everything that one identity was shown. */

@@ -1,10 +1,11 @@
 import { ask, Refusal, root, signIn, token } from "./api";
 import { parser, type Message } from "./sse";
-import { access, addEvents, applyPatch, caller, feed, forget, heard, replaceAll, status } from "./state";
+import { access, addEvent, applyPatch, caller, feed, forget, heard, replaceAll, status } from "./state";
 import { learnClock } from "./time";
 
 const pollEvery = 3000; // for visitors who see the public status only
-const quietFor = 2000; // after so much silence the node is asked whether it is there
+const quietFor = 1200; // after so much silence the node is asked whether it is there
+const answerWithin = 2500; // else the node counts as lost
 const hiddenFor = 30_000; // a tab that nobody looks at gives its connection back
 
 let current: AbortController | null = null;
@@ -66,7 +67,7 @@ function expire(): void {
 async function mayWatch(signal: AbortSignal): Promise<boolean> {
   if (token.peek()) return true;
   try {
-    const answer = await ask("cluster/status", { signal });
+    const answer = await patiently(signal, "cluster/status");
     learnClock(answer.headers.get("Date"));
     const seen = await answer.json();
     access.value = seen.node_id ? "full" : "summary";
@@ -79,25 +80,33 @@ async function mayWatch(signal: AbortSignal): Promise<boolean> {
   return access.value === "full";
 }
 
+// patiently asks, but does not wait for ever for an answer to begin.
+async function patiently(signal: AbortSignal, path: string): Promise<Response> {
+  const abort = new AbortController();
+  const give = () => abort.abort();
+  const timer = setTimeout(give, answerWithin);
+  signal.addEventListener("abort", give, { once: true });
+  try {
+    return await ask(path, { signal: abort.signal });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 async function watch(signal: AbortSignal, connected: () => void): Promise<void> {
-  const answer = await ask("v1/watch?topics=status,members,config,events", {
-    signal,
-    headers: { Accept: "text/event-stream" },
-  });
+  const answer = await patiently(signal, "v1/watch?topics=status,members,config,events");
   learnClock(answer.headers.get("Date"));
   access.value = "full";
   connected();
   alive();
-  void history(signal);
+  void introduce(signal);
   await read(answer.body!.getReader());
 }
 
-// history fills in what happened before the stream began, and who asks.
-async function history(signal: AbortSignal): Promise<void> {
-  const json = async (path: string) => (await ask(path, { signal, headers: { Accept: "application/json" } })).json();
+// introduce learns who the node takes this visitor for.
+async function introduce(signal: AbortSignal): Promise<void> {
   try {
-    caller.value = await json("v1/session");
-    addEvents((await json("v1/events")).events ?? []);
+    caller.value = await (await ask("v1/session", { signal })).json();
   } catch {
     // the stream itself shows whether the node is there
   }
@@ -107,7 +116,7 @@ async function read(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<vo
   const decoder = new TextDecoder();
   let over = false;
   const push = parser((m) => (over = receive(m) || over));
-  const doubt = setInterval(() => void probe(() => reader.cancel()), 1000);
+  const doubt = setInterval(() => void probe(() => reader.cancel()), 500);
   try {
     while (!over) {
       const { done, value } = await reader.read();
@@ -123,14 +132,18 @@ async function read(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<vo
 
 // probe asks a silent node for a sign of life: a pulled cable closes no stream,
 // and old numbers must not look live for longer than three seconds.
+let asking = false;
+
 async function probe(give: () => void): Promise<void> {
-  if (document.hidden || Date.now() - heard.peek() < quietFor) return;
+  if (asking || document.hidden || Date.now() - heard.peek() < quietFor) return;
+  asking = true;
   try {
     await fetch(root + "health", { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(900) });
     alive();
   } catch {
     give();
   }
+  asking = false;
 }
 
 function alive(): void {
@@ -144,7 +157,7 @@ function receive(m: Message): boolean {
   if (m.event === "hello") learnClock(data.at);
   else if (m.event === "snapshot") replaceAll(data);
   else if (m.event === "patch") applyPatch(data);
-  else if (m.event === "event") addEvents([data]);
+  else if (m.event === "event") addEvent(data);
   return m.event === "bye";
 }
 

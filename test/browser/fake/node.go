@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -26,6 +27,8 @@ type Node struct {
 	world   *World
 	codes   map[string]bool
 	changed chan struct{} // closed at the next change
+
+	frozen atomic.Bool
 }
 
 // New returns a node that serves w under a path prefix, "" for none.
@@ -37,7 +40,6 @@ func New(w *World, prefix string) *Node {
 	mux.HandleFunc("GET /cluster/status", n.status)
 	mux.HandleFunc("POST /v1/session", n.login)
 	mux.HandleFunc("GET /v1/session", n.signedIn(n.caller))
-	mux.HandleFunc("GET /v1/events", n.signedIn(n.events))
 	mux.HandleFunc("GET /v1/watch", n.signedIn(n.watch))
 	mux.HandleFunc("GET /v1/config/{kind}/{name}", n.signedIn(n.document))
 	mux.HandleFunc("PUT /v1/config/{kind}/{name}", n.signedIn(n.put))
@@ -56,7 +58,16 @@ func guard(next http.Handler) http.Handler {
 }
 
 // ServeHTTP answers like a node.
-func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) { n.handler.ServeHTTP(w, r) }
+func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if n.frozen.Load() {
+		<-r.Context().Done()
+		return
+	}
+	n.handler.ServeHTTP(w, r)
+}
+
+// Freeze lets the node fall silent without closing anything, like a pulled cable.
+func (n *Node) Freeze() { n.frozen.Store(true) }
 
 // Change edits the world and tells everybody who watches.
 func (n *Node) Change(edit func(*World)) {
@@ -96,11 +107,17 @@ func (n *Node) signedIn(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// date is the header by which visitors without a stream learn the time.
+func date(w http.ResponseWriter, skew time.Duration) {
+	w.Header().Set("Date", time.Now().UTC().Add(skew).Format(http.TimeFormat))
+}
+
 func authorized(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+Token }
 
 func (n *Node) status(w http.ResponseWriter, r *http.Request) {
 	world, _ := n.seen()
 	s := world.Status
+	date(w, world.Skew)
 	if authorized(r) {
 		answer(w, 200, s)
 		return
@@ -132,11 +149,6 @@ func (n *Node) login(w http.ResponseWriter, r *http.Request) {
 
 func (n *Node) caller(w http.ResponseWriter, _ *http.Request) {
 	answer(w, 200, map[string]string{"subject": "ops@anna", "id": "t-81f3", "role": "admin", "via": "bearer"})
-}
-
-func (n *Node) events(w http.ResponseWriter, _ *http.Request) {
-	world, _ := n.seen()
-	answer(w, 200, map[string]any{"events": world.Events, "next": ""})
 }
 
 func find(docs []muster.Document, r *http.Request) int {

@@ -32,8 +32,11 @@ func (n *Node) watch(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	s.send("hello", map[string]any{"cluster_id": clusterID, "node_id": world.Status.NodeID, "node": world.Status.LocalNode,
-		"version": world.Status.Version, "at": time.Now().UTC(), "topics": []string{"status", "members", "config", "events"}})
+		"version": world.Status.Version, "at": time.Now().UTC().Add(world.Skew), "topics": []string{"status", "members", "config", "events"}})
 	s.send("snapshot", map[string]any{"status": world.Status, "members": world.Members, "config": keys(world.Docs)})
+	for _, e := range world.Events {
+		s.send("event", e)
+	}
 	for {
 		select {
 		case <-r.Context().Done():

@@ -17,6 +17,7 @@ type World struct {
 	Members []muster.Member
 	Docs    []muster.Document
 	Events  []muster.Event
+	Skew    time.Duration // how far the node's clock is ahead
 }
 
 const (
