@@ -41,9 +41,6 @@ func (a *app) run(ctx context.Context, args []string) int {
 	a.args = append([]string{}, args...) // cobra takes nil for os.Args
 	root := a.rootCommand()
 	root.SetArgs(a.args)
-	root.SetIn(a.stdin)
-	root.SetOut(a.stdout)
-	root.SetErr(a.stderr)
 	return a.report(root.ExecuteContextC(ctx))
 }
 
@@ -72,6 +69,9 @@ health over one HTTP port.`,
 		SilenceUsage:  true,
 	}
 	asGroup(root)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout) // before the completion command is made: it keeps the writer
+	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(flagFault)
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(

@@ -90,11 +90,12 @@ func (a *app) dev(ctx context.Context, d *devFlags) (err error) {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	nodes, err := a.startDev(ctx, group, d, settings{DataDir: dir, Cookies: cookies, cookieFiles: []string{cookie}})
-	if err == nil {
-		a.greetDev(d, nodes, dir)
-		group.Go(func() error { return a.traffic(ctx, nodes, cookies) })
-	} else {
+	switch {
+	case err != nil:
 		group.Go(func() error { return err }) // stops those that run
+	case len(nodes) == d.nodes: // else it was stopped while starting
+		a.greetDev(nodes, dir)
+		group.Go(func() error { return a.traffic(ctx, nodes, cookies) })
 	}
 	return group.Wait()
 }
@@ -114,7 +115,7 @@ func (a *app) startDev(ctx context.Context, group *errgroup.Group, d *devFlags, 
 		group.Go(func() error { return n.Run(ctx) })
 		select {
 		case <-ctx.Done():
-			return nil, nil // group.Wait has the reason
+			return nodes, nil // group.Wait has the reason
 		case <-n.Started():
 		}
 		nodes = append(nodes, n)
@@ -139,10 +140,7 @@ func (d *devFlags) settings(common settings, i int) settings {
 	return s
 }
 
-func (a *app) greetDev(d *devFlags, nodes []node, dir string) {
-	if len(nodes) < d.nodes {
-		return // interrupted while starting
-	}
+func (a *app) greetDev(nodes []node, dir string) {
 	w := a.stdout
 	_, _ = fmt.Fprintf(w, "%d nodes run in this process; Ctrl-C stops them and removes everything\n\n", len(nodes))
 	for _, n := range nodes {

@@ -114,18 +114,16 @@ func (a *app) logger(s settings) *slog.Logger {
 func (a *app) greet(s settings, n node) {
 	local := "http://" + reachable(n.Addr()) + s.PathPrefix
 	status := n.Status()
-	var g grid
-	g.row("muster "+thisBuild().Version+":", fmt.Sprintf("node %s (%s)", n.Name(), status.NodeID))
-	g.row("  listening", local)
+	say := func(what, value string) { _, _ = fmt.Fprintf(a.stdout, "  %-11s %s\n", what, value) }
+	_, _ = fmt.Fprintf(a.stdout, "muster %s: node %s (%s)\n", thisBuild().Version, n.Name(), status.NodeID)
+	say("listening", local)
 	if e := n.Endpoint(); e != local {
-		g.row("  advertised", orDefault(e, "none: this node calls others, nobody calls it"))
+		say("advertised", orDefault(e, "none: this node calls others, nobody calls it"))
 	}
-	g.row("  data", absolute(s.DataDir))
-	g.write(a.stdout)
+	say("data", absolute(s.DataDir))
 	if loopback(n.Addr()) {
-		if code := n.LoginCode(); code != "" {
-			_, _ = fmt.Fprintf(a.stdout, "  dashboard   %s\n              (signs you in once, within ten minutes; later: muster ui)\n", loginLink(local, code))
-		}
+		say("dashboard", loginLink(local, n.LoginCode()))
+		say("", "(signs you in once, within ten minutes; later: muster ui)")
 	}
 	_, _ = fmt.Fprint(a.stdout, secondNode(s, n))
 }
