@@ -177,7 +177,7 @@ func (a *app) traffic(ctx context.Context, nodes []node, ring auth.Ring) error {
 		case <-n.Ready():
 		}
 	}
-	a.sayDev(nodes)
+	a.sayDev(ctx, nodes[0])
 	for round := 1; ; round++ {
 		if err := pause(ctx, trafficPace); err != nil {
 			return nil // the end of the demonstration
@@ -189,8 +189,17 @@ func (a *app) traffic(ctx context.Context, nodes []node, ring auth.Ring) error {
 	}
 }
 
-func (a *app) sayDev(nodes []node) {
-	s := nodes[0].Status()
+// settleTime is how long the members may take to agree that all is well.
+const settleTime = 15 * time.Second
+
+// sayDev tells when the cluster is healthy, or what it is if that does not come.
+func (a *app) sayDev(ctx context.Context, n node) {
+	s := n.Status()
+	for end := time.Now().Add(settleTime); s.ClusterHealth != muster.Healthy && time.Now().Before(end); s = n.Status() {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return
+		}
+	}
 	_, _ = fmt.Fprintf(a.stdout, "cluster %s is %s: %s\n", s.ClusterName, s.ClusterHealth, s.Summary)
 }
 
