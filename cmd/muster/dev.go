@@ -177,7 +177,7 @@ func (a *app) traffic(ctx context.Context, nodes []node, ring auth.Ring) error {
 		case <-n.Ready():
 		}
 	}
-	a.sayDev(ctx, nodes[0])
+	a.sayDev(ctx, nodes)
 	for round := 1; ; round++ {
 		if err := pause(ctx, trafficPace); err != nil {
 			return nil // the end of the demonstration
@@ -192,10 +192,11 @@ func (a *app) traffic(ctx context.Context, nodes []node, ring auth.Ring) error {
 // settleTime is how long the members may take to agree that all is well.
 const settleTime = 15 * time.Second
 
-// sayDev tells when the cluster is healthy, or what it is if that does not come.
-func (a *app) sayDev(ctx context.Context, n node) {
-	s := n.Status()
-	for end := time.Now().Add(settleTime); s.ClusterHealth != muster.Healthy && time.Now().Before(end); s = n.Status() {
+// sayDev tells when all nodes are healthy members, or how far they came.
+func (a *app) sayDev(ctx context.Context, nodes []node) {
+	s := nodes[0].Status()
+	settled := func() bool { return s.ClusterHealth == muster.Healthy && s.HealthyMembers >= len(nodes) }
+	for end := time.Now().Add(settleTime); !settled() && time.Now().Before(end); s = nodes[0].Status() {
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return
 		}
