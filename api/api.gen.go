@@ -502,6 +502,9 @@ type ListEventsParams struct {
 type WatchParams struct {
 	// Topics Of `status`, `members`, `config` and `events`, separated by commas. Default: all.
 	Topics *string `form:"topics,omitempty" json:"topics,omitempty"`
+
+	// LastEventID The id of the last event that is known. Without it the newest hundred are sent.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
@@ -2501,6 +2504,21 @@ func NewWatchRequest(server string, params *WatchParams) (*http.Request, error) 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
 	}
 
 	return req, nil

@@ -12,7 +12,7 @@
 // its delegates, and it forgets the dead after half a minute. So the view is
 // taken where all of this is known: from the state that memberlist tells any
 // peer that asks for an exchange. This package is that peer (see snapshot.go),
-// once a second and whenever something may have changed. Delegates raise a flag
+// every two seconds and whenever something may have changed. Delegates raise a flag
 // and return: they are called under memberlist's locks.
 //
 // memberlist does not heal partitions that outlast its memory either. Every five

@@ -1,6 +1,8 @@
 package gossip
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"io"
 	"log/slog"
@@ -27,3 +29,8 @@ func ParseExchange(answer []byte) (int, error) {
 func LogWriter(log *slog.Logger) io.Writer { return logWriter(log) }
 
 func AddressOf(id muster.NodeID) net.IP { return addressOf(id).ip }
+
+func (g *Gossip) Snapshot(ctx context.Context, buffer *bytes.Buffer) (int, error) {
+	records, err := g.snapshot(ctx, buffer)
+	return len(records), err
+}

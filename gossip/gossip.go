@@ -161,14 +161,14 @@ func (g *Gossip) Run(ctx context.Context) error {
 }
 
 func (g *Gossip) begin() error {
+	raw, err := g.encodeMeta()
+	if err != nil {
+		return err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.started {
 		return errRunning
-	}
-	raw, err := g.encodeMeta()
-	if err != nil {
-		return err
 	}
 	g.started = true
 	g.meta.Store(&raw)

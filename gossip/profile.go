@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"log"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -64,7 +65,7 @@ func (g *Gossip) config(transport *Transport) *memberlist.Config {
 	d := &delegate{g}
 	c.Delegate, c.Events, c.Ping, c.Alive = d, d, d, g.gate
 	c.DisableTcpPingsForNode = d.probeFailed
-	c.LogOutput = logWriter(g.log)
+	c.Logger = log.New(logWriter(g.log), "", 0)
 	c.EnableCompression = false
 	c.UDPBufferSize, c.HandoffQueueDepth = 16<<10, 4096
 	c.GossipNodes, c.IndirectChecks, c.RetransmitMult = 4, 3, 4

@@ -36,9 +36,11 @@ type record struct {
 
 var errNoSnapshot = errors.New("memberlist did not answer")
 
-// snapshot asks memberlist for its view.
-func (g *Gossip) snapshot(ctx context.Context) ([]record, error) {
-	a := &asker{question: bytes.NewReader([]byte(question)), closed: make(chan struct{})}
+// snapshot asks memberlist for its view. The records share the memory of buffer,
+// which must not be used again after an error.
+func (g *Gossip) snapshot(ctx context.Context, buffer *bytes.Buffer) ([]record, error) {
+	buffer.Reset()
+	a := &asker{question: bytes.NewReader([]byte(question)), answer: buffer, closed: make(chan struct{})}
 	select {
 	case g.cfg.Inbox.streams <- a:
 	case <-ctx.Done():
@@ -56,7 +58,7 @@ func (g *Gossip) snapshot(ctx context.Context) ([]record, error) {
 // reads, writes and closes it.
 type asker struct {
 	question *bytes.Reader
-	answer   bytes.Buffer
+	answer   *bytes.Buffer
 	closed   chan struct{}
 }
 

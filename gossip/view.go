@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -38,7 +39,7 @@ type Event struct {
 
 const (
 	// lookInterval is how often the view is taken when nothing seems to change.
-	lookInterval = time.Second
+	lookInterval = 2 * time.Second
 	// lookPause is the time between two views when much changes.
 	lookPause = 20 * time.Millisecond
 	// ownMiss is how long a missed probe of this node's counts as the reason of
@@ -48,6 +49,7 @@ const (
 
 // watch keeps the table current and tells of changes until ctx ends.
 func (g *Gossip) watch(ctx context.Context) {
+	buffer := &bytes.Buffer{}
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
@@ -62,7 +64,9 @@ func (g *Gossip) watch(ctx context.Context) {
 		case <-tick.C:
 		case asked = <-g.looks:
 		}
-		g.update(ctx)
+		if err := g.update(ctx, buffer); err != nil {
+			buffer = &bytes.Buffer{} // memberlist may still hold the old one
+		}
 		if asked != nil {
 			close(asked)
 		}
@@ -70,17 +74,18 @@ func (g *Gossip) watch(ctx context.Context) {
 	}
 }
 
-func (g *Gossip) update(ctx context.Context) {
-	records, err := g.snapshot(ctx)
+func (g *Gossip) update(ctx context.Context, buffer *bytes.Buffer) error {
+	records, err := g.snapshot(ctx, buffer)
 	if err != nil {
 		if ctx.Err() == nil {
 			g.log.Warn("member view not taken", "error", err)
 		}
-		return
+		return err
 	}
 	for _, e := range g.table.merge(time.Now(), records) {
 		g.tell(e)
 	}
+	return nil
 }
 
 func (g *Gossip) tell(e Event) {

@@ -162,6 +162,13 @@ func TestDocumentsMustBeAcceptable(t *testing.T) {
 	}
 }
 
+func TestPackedBodiesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil)
+	s.want(t, 415, put("a/b", "\x1f\x8b", "If-None-Match", "*", "Content-Encoding", "gzip"))
+	s.want(t, 201, put("a/b", "1", "If-None-Match", "*", "Content-Encoding", "identity"))
+}
+
 func TestNamesAreChecked(t *testing.T) {
 	t.Parallel()
 	s := setup(t, nil)

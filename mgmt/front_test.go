@@ -333,6 +333,13 @@ func TestConfigurationFaultsAreNamed(t *testing.T) {
 		t.Error("an empty configuration is accepted")
 	}
 	s := newSurface(t, nil)
+	registry := newRegistry()
+	for i := range 2 {
+		_, err := mgmt.New(mgmt.Config{Node: s.node, Config: s.config, Events: s.events, Auth: s.ring, Registry: registry})
+		if (err == nil) != (i == 0) {
+			t.Errorf("surface %d with one registry: %v", i+1, err)
+		}
+	}
 	for _, prefix := range []string{"muster", "/muster/", "/", "/a//b", "/a%2f"} {
 		cfg := mgmt.Config{Node: s.node, Config: s.config, Events: s.events, Auth: s.ring, PathPrefix: prefix}
 		if _, err := mgmt.New(cfg); err == nil || !strings.Contains(err.Error(), "--mgmt-path-prefix") {

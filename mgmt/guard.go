@@ -142,11 +142,17 @@ func (a *API) refused(r *http.Request, err error) error {
 	return err
 }
 
-// checkMedia demands application/json of browser sessions: forms and plain text
-// are what a foreign page can send without asking.
+// checkMedia refuses packed bodies and demands application/json of browser
+// sessions: forms and plain text are what a foreign page can send without asking.
 func checkMedia(s *scope, r *http.Request) error {
+	if s.route.body == 0 {
+		return nil
+	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return muster.Errorf(muster.CodeUnsupportedMedia, "Content-Encoding %q: send the body unpacked", muster.Printable(coding))
+	}
 	fromBrowser := s.caller.via == viaSession || s.caller.Session
-	if s.route.body == 0 || !s.route.json && !fromBrowser {
+	if !s.route.json && !fromBrowser {
 		return nil
 	}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

@@ -1,6 +1,7 @@
 package mgmt
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -17,7 +18,7 @@ type metrics struct {
 	streams  prometheus.Gauge
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_http_requests_total",
@@ -37,10 +38,15 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Open event streams.",
 		}),
 	}
-	if r != nil {
-		r.MustRegister(m.requests, m.duration, m.failures, m.streams)
+	if r == nil {
+		return m, nil
 	}
-	return m
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.failures, m.streams} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register the metrics of the HTTP surface: %w", err)
+		}
+	}
+	return m, nil
 }
 
 func (m *metrics) observe(s *scope, status int) {

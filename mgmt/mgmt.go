@@ -119,10 +119,14 @@ func New(cfg Config) (*API, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	counters, err := newMetrics(cfg.Registry)
+	if err != nil {
+		return nil, err
+	}
 	a := &API{
 		cfg:       cfg,
 		log:       cfg.Log.With("component", "mgmt"),
-		metrics:   newMetrics(cfg.Registry),
+		metrics:   counters,
 		table:     map[string]route{},
 		hosts:     map[string]bool{},
 		crossSite: http.NewCrossOriginProtection(),

@@ -33,6 +33,7 @@ func (h *handlers) Watch(ctx context.Context, q server.WatchRequestObject) (serv
 	}
 	return reply(func(w http.ResponseWriter) error {
 		v := &viewer{API: h.API, scope: scopeOf(ctx), topics: topics, out: h.startStream(w)}
+		v.seq = h.eventSeq(or(q.Params.LastEventID, ""))
 		if v.scope.r.Method == http.MethodHead {
 			return nil
 		}
@@ -91,9 +92,7 @@ func (v *viewer) run(ctx context.Context) {
 
 // greet says who answers and skips the events that are too old for a new viewer.
 func (v *viewer) greet() error {
-	if last := v.scope.r.Header.Get("Last-Event-ID"); v.eventSeq(last) > 0 {
-		v.seq = v.eventSeq(last)
-	} else if held, _ := v.cfg.Events.After(0); len(held) > watchHistory {
+	if held, _ := v.cfg.Events.After(0); v.seq == 0 && len(held) > watchHistory {
 		v.seq = held[len(held)-watchHistory-1].Seq
 	}
 	s := v.cfg.Node.Status()

@@ -42,8 +42,8 @@ func (b backend) Snapshot(ctx context.Context) (*store.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if snap := b.r.snapshot(); snap != nil && snap.Position == head.Position {
-		return snap, nil
+	if view := b.r.View(); view != nil && view.Position() == head.Position {
+		return snapshotOf(view), nil
 	}
 	return b.Store.Snapshot(ctx)
 }

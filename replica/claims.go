@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/musterhq/muster"
@@ -83,6 +84,17 @@ func (c *claims) highest() int64 {
 		}
 	}
 	return top
+}
+
+// keep forgets the nodes that are not in live.
+func (c *claims) keep(live []muster.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range c.of {
+		if !slices.Contains(live, id) {
+			delete(c.of, id)
+		}
+	}
 }
 
 // all returns every claim.

@@ -138,7 +138,7 @@ func (r *Replica) admit(ctx context.Context, hop bool) error {
 // store in one call.
 func (r *Replica) combine(ctx context.Context) {
 	var held *job // did not fit into the batch before
-	for {
+	for ctx.Err() == nil {
 		first := held
 		if held = nil; first == nil {
 			select {

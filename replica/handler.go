@@ -59,22 +59,13 @@ func (r *Replica) serveChanges(w http.ResponseWriter, req *http.Request) error {
 }
 
 func (r *Replica) serveSnapshot(w http.ResponseWriter, _ *http.Request) error {
-	snap := r.snapshot()
-	if snap == nil {
+	view := r.View()
+	if view == nil {
 		return errNotSynced()
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	_ = peer.WriteSnapshot(w, snap) // a broken stream has no end record
+	_ = peer.WriteSnapshot(w, snapshotOf(view)) // a broken stream has no end record
 	return nil
-}
-
-// snapshot returns what is served in the form of a store, or nil.
-func (r *Replica) snapshot() *store.Snapshot {
-	view := r.View()
-	if view == nil {
-		return nil
-	}
-	return &store.Snapshot{ClusterID: view.Cluster(), Position: view.Position(), Documents: view.List("")}
 }
 
 // serveHead says where this node stands; ?rev=N&wait=5s waits for a revision.

@@ -94,10 +94,11 @@ func (j *judgement) lost(err error) {
 	}
 }
 
-// diverge judges that the store has another history than this node.
-func (r *Replica) diverge(format string, args ...any) error {
+// diverge judges that the store has another history than this node. Own is nil, or
+// why it was reached through the fallback only.
+func (r *Replica) diverge(own error, format string, args ...any) error {
 	err := muster.Errorf(muster.CodeDiverged, format, args...)
-	if r.store.turn(Diverged, err, nil) {
+	if r.store.turn(Diverged, err, own) {
 		r.log.Error("config store has diverged", "error", err, "serving", r.position().String())
 	}
 	return err

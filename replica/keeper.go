@@ -63,37 +63,44 @@ func (r *Replica) look(ctx context.Context) {
 // why the node's own store was not reached, if s is the fallback. It returns an
 // error if s gave no answer; a diverged store did.
 func (r *Replica) judge(ctx context.Context, s store.Store, own error) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
 	at := r.position() // before the store is asked: it may only be ahead
-	cluster, err := s.Cluster(ctx)
+	cluster, head, err := askHead(ctx, s)
 	switch {
 	case errors.Is(err, store.ErrNoCluster) && at.Rev > 0:
-		_ = r.diverge("the config store holds no cluster, this node serves revision %d of %s", at.Rev, r.cfg.Cluster())
+		_ = r.diverge(own, "the config store holds no cluster, this node serves revision %d of %s", at.Rev, r.cfg.Cluster())
 		return nil
 	case err != nil:
 		return err
 	case cluster.ID != r.cfg.Cluster():
-		_ = r.diverge("the config store belongs to cluster %s, this node to %s", cluster.ID, r.cfg.Cluster())
+		_ = r.diverge(own, "the config store belongs to cluster %s, this node to %s", cluster.ID, r.cfg.Cluster())
 		return nil
-	}
-	head, err := s.Head(ctx)
-	if err != nil {
-		return err
 	}
 	head.Epoch = max(head.Epoch, cluster.Epoch)
-	return r.follow(ctx, s, at, head, own)
-}
-
-// follow acts on the head of a store that was read after the copy was at at.
-func (r *Replica) follow(ctx context.Context, s store.Store, at muster.Position, head store.Head, own error) error {
 	none := at == muster.Position{} // there was no copy then; one may have come from a peer meanwhile
 	if text := conflictText(at, head.Position); !none && text != "" {
-		_ = r.diverge("%s%s", text, r.signers(head.Position))
+		_ = r.diverge(own, "%s%s", text, r.signers(head.Position))
 		return nil
 	}
-	if err := r.catchUp(ctx, s, head); err != nil {
-		if r.contradicts(err) {
+	return r.follow(ctx, s, head, own)
+}
+
+func askHead(ctx context.Context, s store.Store) (store.Cluster, store.Head, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	cluster, err := s.Cluster(ctx)
+	if err != nil {
+		return cluster, store.Head{}, err
+	}
+	head, err := s.Head(ctx)
+	return cluster, head, err
+}
+
+// follow brings the copy to the head of a store that does not contradict it.
+func (r *Replica) follow(ctx context.Context, s store.Store, head store.Head, own error) error {
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	if err := r.catchUp(ctx, s, head, followTimeout); err != nil {
+		if r.contradicts(err, own) {
 			return nil
 		}
 		return err
@@ -106,10 +113,10 @@ func (r *Replica) follow(ctx context.Context, s store.Store, at muster.Position,
 }
 
 // contradicts judges an error of applying what the store said.
-func (r *Replica) contradicts(err error) bool {
+func (r *Replica) contradicts(err, own error) bool {
 	if errors.Is(err, config.ErrChain) || errors.Is(err, &muster.Error{Code: muster.CodeStoreMismatch}) {
 		r.metrics.failures.Inc()
-		_ = r.diverge("what the store says does not continue what this node serves: %w", err)
+		_ = r.diverge(own, "what the store says does not continue what this node serves: %w", err)
 		return true
 	}
 	return false
@@ -139,7 +146,9 @@ func (r *Replica) chat(ctx context.Context) {
 			timer.Stop()
 			return
 		}
-		if live := r.cfg.Peers.Live(); len(live) > 0 {
+		live := r.cfg.Peers.Live()
+		r.claims.keep(live)
+		if len(live) > 0 {
 			_ = r.askDigest(ctx, live[rand.N(len(live))]) // the next one is asked in a moment
 		}
 	}

@@ -32,6 +32,8 @@ var (
 	errNoCopy = errors.New("there is no copy of the configuration yet")
 	// errOlder means that a snapshot would take the copy back.
 	errOlder = errors.New("the snapshot is older than the copy on hand")
+	// errClosed answers steps after Run has ended.
+	errClosed = errors.New("the node is shutting down")
 )
 
 // ledger is the copy itself: the served snapshot, the recent history and the
@@ -41,6 +43,7 @@ type ledger struct {
 	view   atomic.Pointer[config.Snapshot]
 
 	serial sync.Mutex // one step at a time; held while the mirror is written
+	closed bool       // Run has ended
 
 	mu       sync.Mutex
 	recent   []muster.Change // dense; elements are never modified
@@ -96,11 +99,8 @@ func (l *ledger) advance(ctx context.Context, changes []muster.Change, epoch int
 	if next.Position() == view.Position() {
 		return nil
 	}
-	if l.mirror != nil {
-		err := l.mirror.Append(ctx, changes, next.Position().Epoch)
-		if l.noteMirror(err); err != nil {
-			return fmt.Errorf("write revision %d to the mirror: %w", next.Position().Rev, err)
-		}
+	if err := l.reflect(ctx, next, changes); err != nil {
+		return err
 	}
 	l.publish(next, changes, changes, source)
 	return nil
@@ -149,14 +149,50 @@ func (l *ledger) replace(ctx context.Context, cluster muster.ClusterID, snap *st
 			return err
 		}
 	}
-	if l.mirror != nil && source != fromMirror {
-		err := l.mirror.Replace(ctx, snap)
-		if l.noteMirror(err); err != nil {
-			return fmt.Errorf("write a snapshot at revision %d to the mirror: %w", snap.Position.Rev, err)
+	if source != fromMirror {
+		if err := l.reflect(ctx, next, nil); err != nil {
+			return err
 		}
 	}
 	l.publish(next, difference(view, next), nil, source)
 	return nil
+}
+
+// reflect writes next to the mirror, by changes if they lead there from what it
+// holds. After an error nobody knows what it holds, so all of it is written anew.
+// It does not stop half-way because a caller has no time.
+func (l *ledger) reflect(ctx context.Context, next *config.Snapshot, changes []muster.Change) error {
+	if l.closed {
+		return errClosed
+	}
+	if l.mirror == nil {
+		return nil
+	}
+	_, broken := l.origin()
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	if len(changes) > 0 && broken == nil {
+		err = l.mirror.Append(ctx, changes, next.Position().Epoch)
+	} else {
+		err = l.mirror.Replace(ctx, snapshotOf(next))
+	}
+	l.noteMirror(err)
+	if err != nil {
+		return fmt.Errorf("write revision %d to the mirror: %w", next.Position().Rev, err)
+	}
+	return nil
+}
+
+// snapshotOf returns what is served in the form of a store.
+func snapshotOf(view *config.Snapshot) *store.Snapshot {
+	return &store.Snapshot{ClusterID: view.Cluster(), Position: view.Position(), Documents: view.List("")}
+}
+
+// close stops the copy where it is: the mirror is about to be closed.
+func (l *ledger) close() {
+	l.serial.Lock()
+	defer l.serial.Unlock()
+	l.closed = true
 }
 
 // follows reports why a copy must not go from one position to another.

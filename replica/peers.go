@@ -27,7 +27,7 @@ const (
 // Bounds of the calls to a peer.
 const (
 	askTimeout      = time.Second
-	changesTimeout  = 3 * time.Second
+	changesTimeout  = 10 * time.Second
 	snapshotTimeout = 30 * time.Second
 	maxAnswer       = 1 << 30
 	maxHeadAnswer   = 16 << 10
@@ -108,9 +108,9 @@ type Head struct {
 	Since     time.Time       `json:"since"`
 }
 
-// askHead asks a peer where it stands; the digests of both sides travel along. A
+// askPeer asks a peer where it stands; the digests of both sides travel along. A
 // wait lets the peer answer once it serves rev, or after that time.
-func (r *Replica) askHead(ctx context.Context, id muster.NodeID, rev int64, wait time.Duration) (Head, error) {
+func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait time.Duration) (Head, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+wait)
 	defer cancel()
 	path := headPath
@@ -126,7 +126,7 @@ func (r *Replica) askHead(ctx context.Context, id muster.NodeID, rev int64, wait
 
 // askDigest exchanges digests with a peer.
 func (r *Replica) askDigest(ctx context.Context, id muster.NodeID) error {
-	_, err := r.askHead(ctx, id, 0, 0)
+	_, err := r.askPeer(ctx, id, 0, 0)
 	return err
 }
 
@@ -153,7 +153,7 @@ func (r *Replica) Confirm(ctx context.Context, rev int64, members []muster.NodeI
 			continue
 		}
 		wg.Go(func() {
-			if head, err := r.askHead(ctx, id, rev, wait); err == nil && head.Node == id {
+			if head, err := r.askPeer(ctx, id, rev, wait); err == nil && head.Node == id {
 				note(id, head.Position)
 			}
 		})

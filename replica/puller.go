@@ -57,16 +57,22 @@ func (r *Replica) calm(ctx context.Context) {
 }
 
 // arrives waits a moment for the hints that digests ran ahead of, and reports
-// whether they made a pull unnecessary.
+// whether they made a pull unnecessary. It does not wait once there is a need.
 func (r *Replica) arrives(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, hintGrace)
-	defer cancel()
+	grace := time.NewTimer(hintGrace)
+	defer grace.Stop()
 	for {
-		top := r.claims.highest()
-		if r.Wait(ctx, top) != nil {
-			return false
+		moved := r.copy.moved()
+		if r.View() != nil && r.claims.highest() <= r.position().Rev {
+			return true
 		}
-		if r.claims.highest() == top {
+		select {
+		case <-moved:
+		case <-grace.C:
+			return false
+		case <-r.pull:
+			return false
+		case <-ctx.Done():
 			return true
 		}
 	}
@@ -77,7 +83,7 @@ func (r *Replica) arrives(ctx context.Context) bool {
 func (r *Replica) pullOnce(ctx context.Context) {
 	if v := r.store.now(); v.own == nil && v.state != Diverged {
 		err := r.pullStore(ctx)
-		if err == nil || r.contradicts(err) {
+		if err == nil || r.contradicts(err, nil) {
 			return
 		}
 		r.log.Debug("pull from the store gave nothing", "error", err)
@@ -91,20 +97,21 @@ func (r *Replica) pullOnce(ctx context.Context) {
 
 // pullStore brings the copy to the head of the node's own store.
 func (r *Replica) pullStore(ctx context.Context) error {
-	limit := checkTimeout
+	patience := checkTimeout
 	if len(r.sources()) > 0 {
-		limit = storeTry
+		patience = storeTry
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	if r.View() == nil {
 		return errNoCopy // the keeper takes the first copy, after it has judged the store
 	}
-	return r.catchUp(ctx, r.cfg.Store, store.Head{Position: r.position()})
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	return r.catchUp(ctx, r.cfg.Store, store.Head{Position: r.position()}, patience)
 }
 
-// catchUp applies all that s has beyond the copy. Head is what is known of it.
-func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head) error {
+// catchUp applies all that s has beyond the copy. Head is what is known of it,
+// patience the time for its first answer.
+func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head, patience time.Duration) error {
 	r.storePull.Lock()
 	defer r.storePull.Unlock()
 	at := r.position()
@@ -112,7 +119,7 @@ func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head) e
 		return r.takeSnapshot(ctx, s)
 	}
 	for {
-		changes, err := s.Changes(ctx, at.Rev, store.MaxChanges)
+		changes, err := changesWithin(ctx, s, at.Rev, patience)
 		if errors.Is(err, store.ErrCompacted) {
 			return r.takeSnapshot(ctx, s)
 		}
@@ -125,8 +132,14 @@ func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head) e
 		if len(changes) == 0 || at == r.position() {
 			return nil
 		}
-		at = r.position()
+		at, patience = r.position(), followTimeout
 	}
+}
+
+func changesWithin(ctx context.Context, s store.Store, after int64, patience time.Duration) ([]muster.Change, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return s.Changes(ctx, after, store.MaxChanges)
 }
 
 // take applies changes that a source sent; the epoch counts once the copy stands

@@ -74,15 +74,16 @@ type Config struct {
 // Intervals and bounds. They are of one piece: the slowest way to a change, the
 // head read, must stay below five seconds.
 const (
-	headEvery     = 4 * time.Second        // plus up to headJitter
-	headJitter    = time.Second            //
-	retryEvery    = 250 * time.Millisecond // head reads while the store does not answer
-	fallbackEvery = time.Second            // the same while the fallback does
-	lookGap       = 20 * time.Millisecond  // between head reads, however often poked
-	checkTimeout  = 2 * time.Second        // one judgement of the store
-	writeTimeout  = 3 * time.Second        // one batch
-	idleEvery     = time.Second            // looks for a cluster id
-	auditEvery    = time.Minute            // re-hashes what is served
+	headEvery     = 3800 * time.Millisecond // plus up to headJitter
+	headJitter    = time.Second             //
+	retryEvery    = 250 * time.Millisecond  // head reads while the store does not answer
+	fallbackEvery = time.Second             // the same while the fallback does
+	lookGap       = 20 * time.Millisecond   // between head reads, however often poked
+	checkTimeout  = 2 * time.Second         // identity and head of the store
+	followTimeout = 30 * time.Second        // all that the store has and the copy has not
+	writeTimeout  = 3 * time.Second         // one batch
+	idleEvery     = time.Second             // looks for a cluster id
+	auditEvery    = time.Minute             // re-hashes what is served
 )
 
 // Replica is one node's copy of the configuration.
@@ -174,6 +175,7 @@ func (r *Replica) Run(ctx context.Context) error {
 		return errors.New("replica: Run was called twice")
 	}
 	defer close(r.done)
+	defer r.copy.close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { r.combine(ctx) })

@@ -21,7 +21,7 @@ func (r *Replica) settle(ctx context.Context, changes []muster.Change, tell bool
 	case err == nil:
 	case errors.Is(err, config.ErrChain):
 		r.metrics.failures.Inc()
-		return r.diverge("written as revision %d of a store that has lost history: %w", last.Rev, err)
+		return r.diverge(nil, "written as revision %d of a store that has lost history: %w", last.Rev, err)
 	case errors.Is(err, config.ErrGap), errors.Is(err, errNoCopy):
 		// Another node wrote in between.
 	default:

@@ -140,7 +140,7 @@ func (n *node) lag(members []muster.Member, own muster.Position) (behind []strin
 			behind = append(behind, m.Name)
 		}
 	}
-	return behind, converged && n.core.Load() != nil
+	return behind, converged && n.View() != nil
 }
 
 // trouble is what is wrong with the cluster or this node's part in it now.

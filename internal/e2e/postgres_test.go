@@ -12,7 +12,7 @@ import (
 // TestThreeNodesOnPostgres: the member table is all they need to find each other.
 func TestThreeNodesOnPostgres(t *testing.T) {
 	t.Parallel()
-	dsn := pgtest.Start(t).CreateDatabase(t)
+	dsn := pgtest.New(t).Database(t)
 	c := newCluster(t)
 	n1 := c.node("n1", "--config-store", dsn).start()
 	n2 := c.node("n2", "--config-store", dsn).start()
@@ -22,8 +22,8 @@ func TestThreeNodesOnPostgres(t *testing.T) {
 
 func TestPostgresOutage(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
-	dsn := pg.CreateDatabase(t)
+	pg := pgtest.New(t)
+	dsn := pg.Database(t)
 	c := newCluster(t)
 	n1 := c.node("n1", "--config-store", dsn).up()
 	n2 := c.node("n2", "--config-store", dsn).up()
@@ -33,7 +33,7 @@ func TestPostgresOutage(t *testing.T) {
 	}
 	eventually(t, time.Second, func() error { _, err := n2.read("route/demo"); return err })
 
-	pg.Stop(t)
+	pg.Stop()
 	for _, n := range []*node{n1, n2} {
 		if d, err := n.read("route/demo"); err != nil || d.Rev != 1 {
 			t.Errorf("read at %s with Postgres down: %+v %v", n.name, d, err)
@@ -54,7 +54,7 @@ func TestPostgresOutage(t *testing.T) {
 	n2.up()
 	eventually(t, 2*time.Second, func() error { _, err := n2.read("route/demo"); return err })
 
-	pg.Restart(t)
+	pg.Start(t)
 	took := eventually(t, time.Second, func() error { _, err := n1.create("route/x", `{}`); return err })
 	t.Logf("first write %s after Postgres was back", took)
 	eventually(t, 3*time.Second, func() error { _, err := n2.create("route/y", `{}`); return err })

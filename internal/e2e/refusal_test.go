@@ -50,13 +50,13 @@ func TestStartRefusals(t *testing.T) {
 		{"no cookie off loopback", []string{"--mgmt-bind", "0.0.0.0:0"}, 2, muster.CodeCookieMissing, []string{"muster cookie new"}},
 		{"unknown flag", []string{"--cluster-jion-endpoint", "http://x"}, 2, muster.CodeUsage, []string{"--cluster-join-endpoint"}},
 		{"unknown file key", []string{"--config", write("k.yaml", "cluster_config:\n  nmae: x\n", 0o600)}, 2, muster.CodeBadConfig, []string{"nmae", "name"}},
-		{"bad CIDR", []string{"--allowed-address-space", "10.0.0.0/99"}, 2, muster.CodeBadConfig, []string{"10.0.0.0/99", "--allowed-address-space"}},
-		{"bad DSN", []string{"--config-store", "postgres://u:" + secret + "@h:notaport/db"}, 2, muster.CodeBadConfig, []string{"--config-store"}},
+		{"bad CIDR", []string{"--allowed-address-space", "10.0.0.0/99"}, 2, muster.CodeUsage, []string{"10.0.0.0/99", "--allowed-address-space"}},
+		{"bad DSN", []string{"--config-store", "postgres://u:" + secret + "@h:notaport/db"}, 2, muster.CodeUsage, []string{"--config-store"}},
 		{"short cookie", []string{"--cluster-cookie-file", write("short", "abc", 0o600)}, 2, muster.CodeWeakCookie, []string{"muster cookie new"}},
 		{"readable cookie", []string{"--cluster-cookie-file", write("open", string(good), 0o644)}, 2, muster.CodeCookieReadable, []string{"chmod"}},
 		{"missing cookie file", []string{"--cluster-cookie-file", filepath.Join(dir, "absent")}, 2, "", []string{"absent"}},
 		{"port busy", []string{"--mgmt-bind", busy.Addr().String()}, 1, muster.CodeAddressInUse, []string{busy.Addr().String()}},
-		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeBadConfig, []string{"--cluster-node-name"}},
+		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeUsage, []string{"--cluster-node-name"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
