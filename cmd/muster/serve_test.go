@@ -55,7 +55,7 @@ func (n *fakeNode) Endpoint() string {
 }
 
 func (n *fakeNode) Status() muster.Status {
-	return muster.Status{NodeID: "11111111-1111-8111-8111-111111111111", ClusterName: n.settings.ClusterName, ClusterHealth: muster.Healthy, Summary: "all is well"}
+	return muster.Status{NodeID: "11111111-1111-8111-8111-111111111111", ClusterName: n.settings.ClusterName, ClusterHealth: muster.Healthy, HealthyMembers: 3, Summary: "all is well"}
 }
 
 // stage starts fake nodes instead of real ones and keeps them.
