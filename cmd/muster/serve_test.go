@@ -100,7 +100,7 @@ func TestServeSaysWhereItIsAndHowToGoOn(t *testing.T) {
 			"--mgmt-bind 0.0.0.0:9113 --cluster-cookie-file cookie --cluster-join-endpoint http://10.0.0.7:9113\n",
 		}, []string{"ONE-USE-CODE"}},
 		{"outbound only", "--mgmt-advertise none", []string{"advertised  none: this node calls others"}, []string{"second node"}},
-		{"unprotected", "--mgmt-bind 0.0.0.0:9113 --insecure", []string{"listening"}, []string{"ONE-USE-CODE", "second node"}},
+		{"insecure makes a cookie", "--mgmt-bind 0.0.0.0:9113 --insecure", []string{"listening", "/cookie to the other machine first"}, []string{"ONE-USE-CODE"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
