@@ -18,7 +18,6 @@ const (
 	maxQueueBytes   = 256 << 10
 	maxQueuePackets = 512
 	maxQueueAge     = time.Second // while no link is up
-	keepBuffer      = 64 << 10    // a larger idle buffer is given back
 )
 
 // Backoff between failed attempts to reach a peer.
@@ -33,8 +32,8 @@ const rivalLimit = 2 * time.Second
 
 // Why a packet was not sent. They reach the caller inside a *net.OpError.
 var (
-	errNoRoute    = errors.New("no route to the peer")
-	errTooBig     = errors.New("packet is too big for one frame")
+	errNoRoute = errors.New("no route to the peer")
+	errTooBig  = errors.New("packet is too big for one frame")
 )
 
 // peer is the way to one other node. Its packet side is a small state machine:
@@ -46,9 +45,8 @@ type peer struct {
 	mu        sync.Mutex
 	endpoint  string  // empty: we cannot dial it
 	links     []*conn // packet links that are up
-	pending   []byte  // whole frames, in order
+	pending   *buffer // whole frames, in order; nil while there are none
 	marks     []mark  // of pending
-	spare     []byte  // the writer's buffer while it is not in use
 	busy      bool    // a writer is at work
 	failed    int     // attempts since the last success
 	notBefore time.Time
@@ -97,11 +95,21 @@ func (l *Link) Learn(id muster.NodeID, endpoint string) {
 	if p == nil {
 		return
 	}
+	if p.reroute(endpoint) {
+		p.dropTransport()
+	}
+}
+
+// reroute sets the endpoint and reports whether it is another one. What failed at
+// the old address says nothing about the new one.
+func (p *peer) reroute(endpoint string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.endpoint != endpoint { // what failed at the old address says nothing about the new one
-		p.endpoint, p.failed, p.notBefore = endpoint, 0, time.Time{}
+	if p.endpoint == endpoint {
+		return false
 	}
+	p.endpoint, p.failed, p.notBefore = endpoint, 0, time.Time{}
+	return true
 }
 
 // Forget removes the route to a node and what waits to be sent to it. Open
@@ -183,13 +191,16 @@ func (p *peer) enqueue(packet []byte) (start bool, err error) {
 			return false, dialError(errNoRoute)
 		}
 	}
-	if len(p.marks) >= maxQueuePackets || len(p.pending)+frameHead+len(packet) > maxQueueBytes {
+	if p.pending == nil {
+		p.pending = getBuffer(&p.l.bufs)
+	}
+	q := p.pending.b
+	if len(p.marks) >= maxQueuePackets || len(q)+frameHead+len(packet) > maxQueueBytes {
 		p.l.metrics.dropped.queueFull.Inc()
 		return false, nil
 	}
-	p.marks = append(p.marks, mark{len(p.pending), now})
-	p.pending = appendFrameHead(p.pending, framePacket, len(packet))
-	p.pending = append(p.pending, packet...)
+	p.marks = append(p.marks, mark{len(q), now})
+	p.pending.b = append(appendFrameHead(q, framePacket, len(packet)), packet...)
 	start = !p.busy
 	p.busy = true
 	return start, nil
@@ -205,15 +216,24 @@ func (p *peer) dropStaleLocked(now time.Time) {
 		return
 	}
 	p.l.metrics.dropped.stale.Add(float64(i))
-	start := len(p.pending)
-	if i < len(p.marks) {
-		start = p.marks[i].offset
+	if i == len(p.marks) {
+		p.clearLocked()
+		return
 	}
-	p.pending = append(p.pending[:0], p.pending[start:]...)
+	start := p.marks[i].offset
+	p.pending.b = append(p.pending.b[:0], p.pending.b[start:]...)
 	p.marks = slices.Delete(p.marks, 0, i)
 	for j := range p.marks {
 		p.marks[j].offset -= start
 	}
+}
+
+// clearLocked empties the queue.
+func (p *peer) clearLocked() {
+	if p.pending != nil {
+		putBuffer(&p.l.bufs, p.pending)
+	}
+	p.pending, p.marks = nil, p.marks[:0]
 }
 
 // writeLoop sends what is queued, over a link that it opens if there is none, and
@@ -231,8 +251,8 @@ func (p *peer) writeLoop() {
 			}
 			continue
 		}
-		sent := p.send(c, batch)
-		p.recycle(batch)
+		sent := p.send(c, batch.b)
+		putBuffer(&p.l.bufs, batch)
 		if !sent {
 			p.l.metrics.dropped.lost.Inc()
 			p.giveUp()
@@ -265,38 +285,23 @@ func (p *peer) send(c *conn, batch []byte) bool {
 
 // nextBatch takes everything that is queued, if there is a link to send it on. With
 // nothing to send it ends the writer's work: batch is nil.
-func (p *peer) nextBatch() (c *conn, batch []byte) {
+func (p *peer) nextBatch() (c *conn, batch *buffer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c = p.bestLocked()
 	if c == nil {
 		p.dropStaleLocked(time.Now())
 	}
-	if len(p.pending) == 0 || p.stopped {
+	if p.pending == nil || p.stopped {
 		p.busy = false
-		if cap(p.pending) > keepBuffer {
-			p.pending = nil
-		}
 		return nil, nil
 	}
-	if c == nil {
-		return nil, p.pending
+	if batch = p.pending; c == nil {
+		return nil, batch
 	}
-	batch = p.pending
-	p.l.metrics.sent(len(p.marks), len(batch))
-	p.pending, p.spare = p.spare[:0], nil
-	p.marks = p.marks[:0]
+	p.l.metrics.sent(len(p.marks), len(batch.b))
+	p.pending, p.marks = nil, p.marks[:0]
 	return c, batch
-}
-
-// recycle keeps the sent batch's memory for the next one.
-func (p *peer) recycle(batch []byte) {
-	if cap(batch) > keepBuffer && len(batch) < keepBuffer/4 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.spare = batch[:0]
 }
 
 // giveUp ends the writer's work with packets left in the queue. They go out with
@@ -401,7 +406,7 @@ func (p *peer) addLink(c *conn) {
 // wake starts a writer if something is queued and none is at work.
 func (p *peer) wake() {
 	p.mu.Lock()
-	start := len(p.pending) > 0 && !p.busy
+	start := p.pending != nil && !p.busy
 	p.busy = p.busy || start
 	p.mu.Unlock()
 	if start && !p.l.spawn(p.writeLoop) {
@@ -448,14 +453,18 @@ func (p *peer) removeLink(c *conn) {
 func (p *peer) queued() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.pending)
+	if p.pending == nil {
+		return 0
+	}
+	return len(p.pending.b)
 }
 
 // stop discards the queue and the idle connections.
 func (p *peer) stop() {
 	p.mu.Lock()
 	p.stopped = true
-	p.pending, p.marks, p.spare, p.endpoint = nil, nil, nil, ""
+	p.clearLocked()
+	p.endpoint = ""
 	p.mu.Unlock()
 	p.dropTransport()
 }
@@ -515,7 +524,7 @@ func (l *Link) receive(c *conn, body []byte) {
 	}
 }
 
-// dropTransport closes the idle rpc connections of the peer and forgets its pool.
+// dropTransport closes the idle rpc connections of the peer and begins a new pool.
 func (p *peer) dropTransport() {
 	p.mu.Lock()
 	old := p.tripper

@@ -147,7 +147,7 @@ func Class(err error) string {
 		return "tls"
 	case isTimeout(err) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH):
 		return "timeout"
-	case code == muster.CodePeerUnreachable || code == muster.CodeInternal || code == muster.CodeAddressNotAllowed:
+	case slices.Contains([]muster.Code{muster.CodePeerUnreachable, muster.CodeInternal, muster.CodeAddressNotAllowed, muster.CodeBadConfig}, code):
 		return "refused"
 	}
 	return "other-node" // a muster node that has its reasons

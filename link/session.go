@@ -186,6 +186,12 @@ func getBuffer(pool *sync.Pool) *buffer {
 	return &buffer{}
 }
 
+// putBuffer empties a buffer and gives it back.
+func putBuffer(pool *sync.Pool, b *buffer) {
+	b.b = b.b[:0]
+	pool.Put(b)
+}
+
 func (s *session) takeBuffer(size int) []byte {
 	s.in = getBuffer(s.bufs)
 	return s.in.ensure(size)
@@ -194,7 +200,7 @@ func (s *session) takeBuffer(size int) []byte {
 // release gives the buffer of the last record back.
 func (s *session) release() {
 	if s.in != nil && !s.open {
-		s.bufs.Put(s.in)
+		putBuffer(s.bufs, s.in)
 		s.in = nil
 	}
 }
@@ -306,7 +312,7 @@ func (s *session) locked(f func() error) error {
 func (s *session) write(frames []byte) error {
 	return s.locked(func() error {
 		b := getBuffer(s.bufs)
-		defer s.bufs.Put(b)
+		defer putBuffer(s.bufs, b)
 		out, err := b.b[:0], error(nil)
 		for len(frames) > 0 {
 			n := cutRecord(frames)
@@ -363,7 +369,7 @@ func (s *session) sendClose(code uint16) {
 	default:
 		return
 	}
-	_ = s.nc.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))                              // a courtesy only
+	_ = s.nc.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))                            // a courtesy only
 	_, _ = s.nc.Write(appendFrame(nil, opClose, s.client, []byte{byte(code >> 8), byte(code)})) // same
 	<-s.writing
 }

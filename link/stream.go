@@ -116,7 +116,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	sent := 0
 	err := s.locked(func() error {
 		buf := getBuffer(s.bufs)
-		defer s.bufs.Put(buf)
+		defer putBuffer(s.bufs, buf)
 		for sent < len(b) {
 			part := b[sent:min(len(b), sent+maxPayload)]
 			out, err := s.appendRecord(buf.b[:0], appendFrameHead(nil, frameData, len(part)), part)

@@ -69,17 +69,20 @@ type Store interface {
 	Snapshot(ctx context.Context) (*Snapshot, error)
 
 	// Apply runs at most MaxBatch writes in one durable transaction, in order.
-	// The outcomes correspond to the writes; a refused write does not touch its
-	// neighbours. A write whose RequestID was applied before returns its first
-	// outcome. An error means that the whole call failed: nothing was written,
-	// or, with CodeOutcomeUnknown, that it is not known.
+	// The outcomes correspond to the writes; a refused write touches none but
+	// those of its own Group. A write whose RequestID was applied before returns
+	// its first outcome. An error means that the whole call failed: nothing was
+	// written, or, with CodeOutcomeUnknown, that it is not known.
 	Apply(ctx context.Context, writes []Write) ([]Outcome, error)
 
 	// Members returns the durable member list, ordered by id.
 	Members(ctx context.Context) ([]Member, error)
-	// PutMember inserts or refreshes one member and sets its SeenAt to the
-	// clock of the store.
+	// PutMember inserts or refreshes one member, sets its SeenAt to the clock of
+	// the store, and its JoinedAt too when it is inserted. Members exist before
+	// the cluster does: they are how nodes find enough others to form it.
 	PutMember(ctx context.Context, m Member) error
+	// RemoveMember takes a member off the list. An absent one is no error.
+	RemoveMember(ctx context.Context, id muster.NodeID) error
 
 	// Close releases everything. Calls under way end with an error.
 	Close() error
@@ -118,6 +121,10 @@ type Write struct {
 	Node      muster.NodeID   `json:"node_id"`
 	Reason    string          `json:"reason"`
 	RequestID string          `json:"request_id"` // UUID; empty = not idempotent
+	// Group binds writes that stand side by side in one Apply and carry the same
+	// non-empty word: they are applied all or none. When one is refused, the
+	// others of its group are refused with its code.
+	Group string `json:"group,omitempty"`
 }
 
 // Outcome is what became of one write. Exactly one of Change and Err is set.
@@ -127,7 +134,7 @@ type Outcome struct {
 	Change   *muster.Change `json:"change,omitempty"`
 	Repeated bool           `json:"repeated,omitempty"`
 	// Err has CodeConflict (Current holds what is there, nil if nothing is),
-	// CodeNotFound (delete of what is absent) or CodeBadDocument.
+	// CodeNotFound (delete of what is absent), CodeBadDocument or CodeTooLarge.
 	Err     *muster.Error    `json:"error,omitempty"`
 	Current *muster.Document `json:"current,omitempty"`
 }

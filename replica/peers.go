@@ -1,0 +1,163 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/store"
+	"github.com/musterhq/muster/store/peer"
+)
+
+// Paths of the calls between replicas.
+const (
+	hintPath     = "/peer/v1/hint"
+	changesPath  = "/peer/v1/changes"
+	snapshotPath = "/peer/v1/snapshot"
+	headPath     = "/peer/v1/head"
+)
+
+// Bounds of the calls to a peer.
+const (
+	askTimeout      = time.Second
+	changesTimeout  = 10 * time.Second
+	snapshotTimeout = 30 * time.Second
+	maxAnswer       = 1 << 30
+	maxHeadAnswer   = 16 << 10
+)
+
+// call sends one request to a peer and hands a good answer's body to read.
+func (r *Replica) call(ctx context.Context, to muster.NodeID, req *http.Request, read func(io.Reader) error) error {
+	transport := r.cfg.Peers.Transport(to)
+	if transport == nil {
+		return muster.Errorf(muster.CodePeerUnreachable, "no way to %s is known", to)
+	}
+	resp, err := r.Tripper(to, transport).RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("call %s: %w", to.Short(), err)
+	}
+	defer func() { _ = resp.Body.Close() }() // only an error of Read tells anything
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("call %s: %w", to.Short(), peer.ReadProblem(resp.StatusCode, resp.Body))
+	}
+	if err := read(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+		return fmt.Errorf("answer of %s: %w", to.Short(), err)
+	}
+	return nil
+}
+
+func get(path string) *http.Request {
+	req, err := http.NewRequest(http.MethodGet, "http://peer"+path, nil)
+	if err != nil {
+		panic("replica: a path of its own does not parse: " + path)
+	}
+	return req
+}
+
+func (r *Replica) postHint(ctx context.Context, to muster.NodeID, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, hintTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+hintPath, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return r.call(ctx, to, req, func(io.Reader) error { return nil })
+}
+
+// fetchChanges asks a peer for changes from its memory, and where it stands.
+func (r *Replica) fetchChanges(ctx context.Context, from muster.NodeID, after int64) ([]muster.Change, muster.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, changesTimeout)
+	defer cancel()
+	var changes []muster.Change
+	var head muster.Position
+	err := r.call(ctx, from, get(changesPath+"?after="+strconv.FormatInt(after, 10)), func(body io.Reader) (err error) {
+		changes, head, err = peer.ReadChanges(body)
+		return err
+	})
+	return changes, head, err
+}
+
+// fetchSnapshot asks a peer for all that it serves.
+func (r *Replica) fetchSnapshot(ctx context.Context, from muster.NodeID) (*store.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	var snap *store.Snapshot
+	err := r.call(ctx, from, get(snapshotPath), func(body io.Reader) (err error) {
+		snap, err = peer.ReadSnapshot(body)
+		return err
+	})
+	return snap, err
+}
+
+// Head is what a node says about its copy.
+type Head struct {
+	Node      muster.NodeID   `json:"node_id"`
+	Position  muster.Position `json:"position"`
+	Digest    muster.Hash     `json:"state_digest"`
+	Documents int             `json:"documents"`
+	Source    string          `json:"source"`
+	Store     State           `json:"store_state"`
+	Since     time.Time       `json:"since"`
+}
+
+// askPeer asks a peer where it stands; the digests of both sides travel along. A
+// wait lets the peer answer once it serves rev, or after that time.
+func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait time.Duration) (Head, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout+wait)
+	defer cancel()
+	path := headPath
+	if wait > 0 {
+		path += fmt.Sprintf("?rev=%d&wait=%s", rev, wait)
+	}
+	var head Head
+	err := r.call(ctx, id, get(path), func(body io.Reader) error {
+		return json.NewDecoder(io.LimitReader(body, maxHeadAnswer)).Decode(&head)
+	})
+	return head, err
+}
+
+// askDigest exchanges digests with a peer.
+func (r *Replica) askDigest(ctx context.Context, id muster.NodeID) error {
+	_, err := r.askPeer(ctx, id, 0, 0)
+	return err
+}
+
+// Confirm asks the given members to say when they serve revision rev, until ctx
+// ends, and returns where each one stands that answered. This node itself answers
+// from its own copy.
+func (r *Replica) Confirm(ctx context.Context, rev int64, members []muster.NodeID) map[muster.NodeID]muster.Position {
+	wait := maxHeadWait
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = max(0, min(wait, time.Until(deadline)-confirmMargin))
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	stands := map[muster.NodeID]muster.Position{}
+	note := func(id muster.NodeID, at muster.Position) {
+		mu.Lock()
+		defer mu.Unlock()
+		stands[id] = at
+	}
+	for _, id := range members {
+		if id == r.cfg.Self.ID {
+			_ = r.Wait(ctx, rev) // where it stands is the answer
+			note(id, r.position())
+			continue
+		}
+		wg.Go(func() {
+			if head, err := r.askPeer(ctx, id, rev, wait); err == nil && head.Node == id {
+				note(id, head.Position)
+			}
+		})
+	}
+	wg.Wait()
+	return stands
+}
