@@ -143,7 +143,7 @@ func (s *Seeker) serveCommit(w http.ResponseWriter, r *http.Request, peer link.H
 		return
 	}
 	if own.ID != answer.ClusterID {
-		if err := s.adopt(answer, peer); err != nil {
+		if err := s.adopt(r.Context(), answer, peer); err != nil {
 			refuse(w, asError(err, ""), nil)
 			return
 		}

@@ -3,6 +3,7 @@ package join
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -168,7 +169,7 @@ func (s *Seeker) join(ctx context.Context, t *target, m Meeting) error {
 		s.hear(candidates)
 		return err
 	}
-	if err := s.adopt(answer, m.Peer()); err != nil {
+	if err := s.adopt(ctx, answer, m.Peer()); err != nil {
 		return err
 	}
 	s.ok(t, fmt.Sprintf("%s admitted this node", describe(m.Peer().ID, m.Peer().Name)))
@@ -192,14 +193,16 @@ func (s *Seeker) ok(t *target, text string) {
 
 // adopt makes the cluster of an answer this node's own: on disk first, then
 // through the hooks.
-func (s *Seeker) adopt(answer reply, peer link.Hello) error {
+func (s *Seeker) adopt(ctx context.Context, answer reply, peer link.Hello) error {
 	cluster := answer.cluster()
 	if cluster.ID != peer.Cluster && peer.Cluster != "" || !cluster.ID.Valid() {
 		return muster.Errorf(muster.CodeClusterMismatch, "%s said in one breath that it belongs to %s and to %s",
 			describe(peer.ID, peer.Name), peer.Cluster, muster.Printable(string(cluster.ID)))
 	}
-	if err := s.storeFits(cluster); err != nil {
-		return err
+	if s.cfg.State.Cluster().ID == "" {
+		if err := s.storeFits(ctx, cluster); err != nil {
+			return err
+		}
 	}
 	members := s.sound(answer.Members)
 	if !containsID(members, peer.ID) && reachable(peer.Endpoint) {
@@ -215,15 +218,25 @@ func (s *Seeker) adopt(answer reply, peer link.Hello) error {
 }
 
 // storeFits refuses a cluster whose configuration lives elsewhere than this node
-// was told.
-func (s *Seeker) storeFits(c Cluster) error {
+// was told. A database that does not answer is given the benefit of the doubt.
+func (s *Seeker) storeFits(ctx context.Context, c Cluster) error {
 	switch {
 	case s.cfg.Registry != nil && c.Store.Kind != s.cfg.Store:
 		return muster.Errorf(muster.CodeStoreMismatch, "cluster %s keeps its configuration in %s on node %s, and this node was given a database",
 			clusterName(c), c.Store.Kind, c.Store.Home.Short())
-	case s.cfg.StoreFixed && s.cfg.Registry == nil && s.cfg.Store == store.KindSQLite && c.Store.Home != s.self.ID:
+	case s.cfg.Registry != nil:
+		return s.registryHolds(ctx, c)
+	case s.cfg.StoreFixed && s.cfg.Store == store.KindSQLite && c.Store.Home != s.self.ID:
 		return muster.Errorf(muster.CodeStoreMismatch, "cluster %s keeps its configuration in %s, and this node was given a store of its own",
 			clusterName(c), c.Store.Kind)
+	}
+	return nil
+}
+
+func (s *Seeker) registryHolds(ctx context.Context, c Cluster) error {
+	there, err := s.cfg.Registry.Cluster(ctx)
+	if errors.Is(err, store.ErrNoCluster) || err == nil && there.ID != c.ID {
+		return muster.Errorf(muster.CodeStoreMismatch, "cluster %s is not in the database that this node was given", clusterName(c))
 	}
 	return nil
 }

@@ -55,18 +55,18 @@ func newBackDialer(meet Meet, class func(error) string) *backDialer {
 // check dials the endpoint of a peer and returns the class of the outcome.
 func (b *backDialer) check(ctx context.Context, endpoint string, peer link.Hello) (string, error) {
 	key := verdictKey{endpoint, peer.ID, peer.Boot}
-	select {
-	case b.slots <- struct{}{}:
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-	defer func() { <-b.slots }()
 	if class := b.known(key); class != "" {
 		return class, nil
 	}
 	if wait := b.turn(endpoint); wait > 0 && !sleep(ctx, wait) {
 		return "", ctx.Err()
 	}
+	select {
+	case b.slots <- struct{}{}:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	defer func() { <-b.slots }()
 	dialCtx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
 	class := classOK

@@ -26,6 +26,7 @@ func (s *Seeker) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.started = time.Now()
 	s.mu.Unlock()
+	s.doubt(ctx)
 	s.resume()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -70,6 +71,39 @@ func (s *Seeker) resume() {
 	}
 	s.log.Info("resuming as a member", "node_id", s.self.ID, "node", s.self.Name, "cluster_id", cluster.ID, "cluster", cluster.Name)
 	s.announce(Answer{Cluster: cluster, Members: s.cfg.State.Peers()})
+}
+
+// doubt asks the nodes that promised whether they took the cluster that this one
+// minted before it stopped. If an operator has had them form another one
+// meanwhile, this node's is worth nothing: nobody has ever belonged to it.
+func (s *Seeker) doubt(ctx context.Context) {
+	if !s.cfg.State.unconfirmed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, m := range s.cfg.State.Peers() {
+		wg.Go(func() {
+			meeting, err := s.cfg.Meet(ctx, m.Endpoint, m.ID)
+			if err == nil {
+				meeting.Close()
+			}
+			if muster.CodeOf(err) == muster.CodeClusterMismatch {
+				s.discard(m)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// discard gives up a cluster that nobody belongs to.
+func (s *Seeker) discard(by store.Member) {
+	s.log.Warn("discarding the cluster that this node formed: it was never confirmed, and a node that had promised belongs to another one",
+		"cluster_id", s.cfg.State.Cluster().ID, "node", muster.Printable(by.Name), "node_id", by.ID)
+	if err := s.cfg.State.Forget(); err != nil {
+		s.log.Warn("discarding the cluster", "error", err)
+	}
 }
 
 // collect brings the list of endpoints up to date with where they come from.
@@ -294,8 +328,11 @@ func (s *Seeker) keepPeers(ctx context.Context) {
 			continue
 		}
 		peers := s.others(s.cfg.Members())
-		if len(peers) == 0 || samePeers(peers, s.cfg.State.Peers()) {
-			continue
+		s.mu.Lock()
+		early := !s.settled
+		s.mu.Unlock()
+		if len(peers) == 0 && early || samePeers(peers, s.cfg.State.Peers()) {
+			continue // before gossip has run, an empty list says nothing
 		}
 		if err := s.cfg.State.SetPeers(peers); err != nil {
 			s.log.Warn("writing down the members", "error", err)

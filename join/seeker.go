@@ -82,6 +82,7 @@ type Config struct {
 	JoinEndpoints []string
 	JoinNodeID    string // id or name that must answer at the join endpoints
 	Expect        int    // --bootstrap-expect; 0 = not given
+	Listed        int    // nodes that a fixed list names, this one included; 0 = no such list
 	Formation     string // auto (default) or never
 	Registry      Registry
 	// Discovered returns what discovery knows now; nil: no discovery. Settled
@@ -187,6 +188,9 @@ func (s *Seeker) complete() error {
 	c.JoinEndpoints = endpoints
 	if c.Expect < 0 {
 		faults = append(faults, fmt.Errorf("--bootstrap-expect: %d is less than 0", c.Expect))
+	}
+	if c.Expect > 0 && c.Listed >= 2*c.Expect && c.State.Cluster().ID == "" {
+		faults = append(faults, fmt.Errorf("--bootstrap-expect: %d is too small for a list of %d nodes: it must be more than half of them", c.Expect, c.Listed))
 	}
 	if c.Formation != FormationAuto && c.Formation != FormationNever {
 		faults = append(faults, fmt.Errorf("--formation: %q is neither auto nor never", muster.Printable(c.Formation)))

@@ -191,8 +191,9 @@ func (s *State) Self() link.Self {
 // Cluster returns the cluster that the node belongs to.
 func (s *State) Cluster() Cluster { return s.read().Cluster }
 
-// SetCluster records the node's cluster, or what has changed about it. A node
-// that has a cluster never takes the identity of another one.
+// SetCluster records the node's cluster, or what has changed about it: the word
+// of the higher epoch stands. A node that has a cluster never takes the identity
+// of another one.
 func (s *State) SetCluster(c Cluster) error { return s.adopt(c, nil) }
 
 // adopt is SetCluster, and SetPeers if there are any, in one step.
@@ -204,7 +205,10 @@ func (s *State) adopt(c Cluster, peers []store.Member) error {
 		if r.Cluster.ID != "" && r.Cluster.ID != c.ID {
 			return muster.Errorf(muster.CodeClusterMismatch, "this node belongs to cluster %s and was offered %s", r.Cluster.ID, c.ID)
 		}
-		r.Cluster, r.Promise = c, Promise{}
+		r.Promise = Promise{}
+		if c.Store.Epoch >= r.Cluster.Store.Epoch { // else the other side is behind the times
+			r.Cluster = c
+		}
 		if len(peers) > 0 {
 			r.Peers = slices.Clone(peers)
 		}
@@ -323,6 +327,10 @@ func (s *State) mintByForce(c Cluster) error {
 		return nil
 	})
 }
+
+// unconfirmed reports whether the node has minted its cluster and does not know
+// of any other node that has taken it.
+func (s *State) unconfirmed() bool { return s.read().Unconfirmed }
 
 // confirm notes that another node has taken the cluster that was minted here.
 func (s *State) confirm() error {

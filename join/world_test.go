@@ -2,15 +2,18 @@ package join_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,6 +33,7 @@ type world struct {
 	mu    sync.Mutex
 	nodes map[string]*proc // by endpoint, those that are up
 	cut   map[[2]string]bool
+	lost  bool                      // no word from a node that has formed reaches anybody
 	calls map[[2]string][]time.Time // from name to endpoint
 }
 
@@ -69,8 +73,8 @@ func simulate(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		defer w.stopAll() // before the bubble ends, also when the test has failed
 		test(t, w)
-		w.stopAll()
 	})
 }
 
@@ -163,7 +167,7 @@ func (n *proc) key() string {
 
 func (n *proc) stop() {
 	n.w.mu.Lock()
-	delete(n.w.nodes, n.key())
+	maps.DeleteFunc(n.w.nodes, func(_ string, p *proc) bool { return p == n })
 	n.w.mu.Unlock()
 	n.cancel()
 	<-n.done
@@ -224,7 +228,7 @@ func latency() time.Duration { return time.Duration(1+rand.IntN(4)) * time.Milli
 func (n *proc) isUp() bool {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
-	return n.w.nodes[n.key()] == n
+	return slices.Contains(slices.Collect(maps.Values(n.w.nodes)), n)
 }
 
 var errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -247,10 +251,14 @@ func (n *proc) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 		return nil, muster.Errorf(muster.CodeWrongTarget, "%s answered at %s", other.name, endpoint)
 	}
 	mine, theirs := n.hello(), other.hello()
-	if err := other.seeker.Policy().Admit(mine, link.ChannelRPC); err != nil {
-		return nil, err
+	w.mu.Lock()
+	lost := w.lost && mine.Cluster+theirs.Cluster != ""
+	w.mu.Unlock()
+	if lost {
+		return nil, errRefused
 	}
-	if err := n.seeker.Policy().Admit(theirs, link.ChannelRPC); err != nil {
+	ours, their := n.seeker.Policy().Admit(theirs, link.ChannelRPC), other.seeker.Policy().Admit(mine, link.ChannelRPC)
+	if err := cmp.Or(ours, their); err != nil {
 		return nil, err
 	}
 	return &meeting{from: mine, other: other, peer: theirs}, nil
@@ -398,4 +406,51 @@ func endpoints(names ...string) []string {
 		out[i] = at(name)
 	}
 	return out
+}
+
+// hide takes a running node off the network: nobody can call it.
+func (w *world) hide(n *node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.nodes[n.key()] == n.proc {
+		delete(w.nodes, n.key())
+	}
+	w.nodes["hidden:"+n.name] = n.proc
+}
+
+func (n *proc) alarmList() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.alarms)
+}
+
+func (n *proc) setDraining(draining bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.draining = draining
+}
+
+// post calls a handler as nobody.
+func (n *proc) post(path, body string) int {
+	rec := httptest.NewRecorder()
+	n.handler.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+	return rec.Code
+}
+
+// as calls a handler as another node.
+func (n *proc) as(from *node, path, body string) int {
+	rec := httptest.NewRecorder()
+	req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	n.handler.ServeHTTP(rec, req.WithContext(context.WithValue(req.Context(), contextKey{}, from.hello())))
+	return rec.Code
+}
+
+// loseCommits cuts every call to a node that has promised from one that formed.
+func (w *world) loseCommits() { w.setLost(true) }
+func (w *world) keepCommits() { w.setLost(false) }
+
+func (w *world) setLost(lost bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = lost
 }

@@ -3,6 +3,7 @@ package link
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type upgrade struct {
 // ServeHTTP answers a request for a link. Mount it at Path, without middleware that
 // buffers, times out or compresses.
 func (l *Link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	defer cancel()
+	_ = l.awaitRun(ctx) // a node that starts: enter decides
 	if !l.enter() {
 		clearText(w, http.StatusServiceUnavailable, muster.Errorf(muster.CodeDraining, "this node is starting or shutting down"))
 		return

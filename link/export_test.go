@@ -24,6 +24,7 @@ var (
 	EncodeHello = encodeHello
 	SignedBytes = signedBytes
 	ReadRefusal = decodeRefusal
+	AcceptKey   = acceptKey
 )
 
 // Limits for the tests.

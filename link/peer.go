@@ -95,11 +95,21 @@ func (l *Link) Learn(id muster.NodeID, endpoint string) {
 	if p == nil {
 		return
 	}
+	if p.reroute(endpoint) {
+		p.dropTransport()
+	}
+}
+
+// reroute sets the endpoint and reports whether it is another one. What failed at
+// the old address says nothing about the new one.
+func (p *peer) reroute(endpoint string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.endpoint != endpoint { // what failed at the old address says nothing about the new one
-		p.endpoint, p.failed, p.notBefore = endpoint, 0, time.Time{}
+	if p.endpoint == endpoint {
+		return false
 	}
+	p.endpoint, p.failed, p.notBefore = endpoint, 0, time.Time{}
+	return true
 }
 
 // Forget removes the route to a node and what waits to be sent to it. Open
@@ -514,7 +524,7 @@ func (l *Link) receive(c *conn, body []byte) {
 	}
 }
 
-// dropTransport closes the idle rpc connections of the peer and forgets its pool.
+// dropTransport closes the idle rpc connections of the peer and begins a new pool.
 func (p *peer) dropTransport() {
 	p.mu.Lock()
 	old := p.tripper

@@ -129,7 +129,7 @@ func forbidden(req *http.Request) string {
 		return "Transfer-Encoding is not allowed: send Content-Length"
 	case len(req.Trailer) > 0 || req.Header.Get("Trailer") != "":
 		return "trailers are not allowed"
-	case !req.ProtoAtLeast(1, 1):
+	case req.ProtoMajor != 1 || req.ProtoMinor != 1:
 		return "want HTTP/1.1"
 	}
 	return ""

@@ -17,7 +17,7 @@ type pipeListener struct {
 func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	near, far := net.Pipe()
 	select {
-	case l.conns <- far:
+	case l.conns <- pipeConn{far}:
 		return near, nil
 	case <-l.done:
 		return nil, net.ErrClosed
@@ -25,6 +25,11 @@ func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 		return nil, ctx.Err()
 	}
 }
+
+// pipeConn is a pipe that comes from loopback, as far as the server can see.
+type pipeConn struct{ net.Conn }
+
+func (pipeConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4711} }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
 	select {

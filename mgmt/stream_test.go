@@ -203,6 +203,17 @@ func TestQuietStreamsHaveAHeartbeat(t *testing.T) {
 	}
 }
 
+func TestLongPollOutlastsOrdinaryTimeouts(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, s *surface) {
+		began := time.Now()
+		s.want(t, 503, get("/cluster/status?expected=9&wait=1h"))
+		if took := time.Since(began); took != 5*time.Minute {
+			t.Errorf("held back for %v, want the longest wait, 5 min", took)
+		}
+	})
+}
+
 func TestStreamEndsWithItsCredential(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/v1/events", "/v1/watch"} {
@@ -258,6 +269,10 @@ func TestWatchSendsTheWholeAndThenDifferences(t *testing.T) {
 		p = parse[api.WatchPatch](t, patch)
 		if len(p.Config) != 1 || p.Config[0].Name != "b" || len(p.ConfigGone) != 1 || p.ConfigGone[0] != "route/a" || p.Members != nil {
 			t.Errorf("patch %s", patch.data)
+		}
+		s.want(t, 200, put("route/b", "2", "If-Match", "*"))
+		if p := parse[api.WatchPatch](t, f.named("patch")); len(p.Config) != 1 || p.Config[0].Rev != 4 || p.Config[0].Generation != 2 {
+			t.Errorf("patch %+v", p)
 		}
 		s.node.edit(func(n *fakeNode) { n.status.ClusterHealth = muster.Unhealthy })
 		if p := parse[api.WatchPatch](t, f.named("patch")); p.Status == nil || p.Status.ClusterHealth != muster.Unhealthy {

@@ -42,9 +42,7 @@ func (a *API) hold(ctx context.Context, d time.Duration) (context.Context, conte
 // patience lets an answer come later than the server's limits allow for ordinary
 // ones. Without a connection below, as in some tests, there is nothing to extend.
 func patience(w http.ResponseWriter, d time.Duration) {
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{})
-	_ = control.SetWriteDeadline(time.Now().Add(d + writeTimeout))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d + writeTimeout))
 }
 
 // until calls done whenever the node has changed, and ends when done is true or

@@ -99,10 +99,15 @@ func routeTo(joins []string) (netip.Addr, error) {
 	return netip.Addr{}, muster.Errorf(muster.CodeAdvertise, "no join endpoint has a route")
 }
 
+// privateAddress returns a private address of this machine, IPv4 first: that is
+// what the other machines most likely have too.
 func privateAddress() (netip.Addr, error) {
-	out, err := template.Parse("{{ GetPrivateIP }}")
-	if err == nil && out != "" {
-		if ip, err := netip.ParseAddr(out); err == nil {
+	for _, t := range []string{`{{ GetPrivateInterfaces | include "type" "IPv4" | attr "address" }}`, `{{ GetPrivateIP }}`} {
+		out, err := template.Parse(t)
+		if err != nil {
+			continue
+		}
+		if ip, err := netip.ParseAddr(strings.TrimSpace(out)); err == nil {
 			return ip, nil
 		}
 	}

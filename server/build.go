@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -22,7 +23,7 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.state.SetPeers, log: n.log,
-		wake: make(chan struct{}, 1), fired: n.changed.fire, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, rows: n.state.Peers(),
 	}
 }
 
@@ -116,10 +117,20 @@ func (n *node) buildAPI() (err error) {
 		Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
-		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.cfg.AllowedHosts,
+		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
 		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
 	})
 	return err
+}
+
+// allowedHosts are the names that callers may use: those that were given and the
+// one that is advertised.
+func (n *node) allowedHosts() []string {
+	hosts := slices.Clone(n.cfg.AllowedHosts)
+	if u, err := url.Parse(n.endpoint); err == nil && u.Hostname() != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	return hosts
 }
 
 // verifier checks tokens against this node's cookies and cluster.

@@ -44,8 +44,8 @@ type Config struct {
 	Zone        string
 	Tags        map[string]string
 
-	Cookies  auth.Ring // first signs and dials; empty only with Insecure
-	Insecure bool      // serve without protection and say so
+	Cookies  auth.Ring // required; the first signs and dials
+	Insecure bool      // allow logins over plain HTTP from other machines, and say so
 
 	JoinEndpoints   []string // URLs of members; a node with one never forms a cluster alone
 	JoinNodeID      string   // name or id that must answer there
@@ -128,7 +128,7 @@ func (c Config) validate() error {
 	if c.PathPrefix != "" && (!strings.HasPrefix(c.PathPrefix, "/") || strings.HasSuffix(c.PathPrefix, "/")) {
 		fault("--mgmt-path-prefix %q: want a leading and no trailing slash", muster.Printable(c.PathPrefix))
 	}
-	if len(c.Cookies) == 0 && !c.Insecure {
+	if len(c.Cookies) == 0 {
 		faults = append(faults, muster.Errorf(muster.CodeCookieMissing, "no cluster cookie is given (--cluster-cookie-file)"))
 	}
 	return errors.Join(faults...)

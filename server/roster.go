@@ -32,8 +32,9 @@ type roster struct {
 	self  func() store.Member
 	save  func([]store.Member) error
 	log   *slog.Logger
-	wake  chan struct{} // buffer 1: one pending refresh is enough
-	fired func()        // the list changed
+	wake  chan struct{}          // buffer 1: one pending refresh is enough
+	fired func()                 // the list changed
+	alive func() []muster.NodeID // whom gossip holds alive
 
 	mu   sync.Mutex
 	rows []store.Member
@@ -50,8 +51,11 @@ func (r *roster) poke() {
 func (r *roster) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		next := heartbeatEvery
-		if err := r.refresh(ctx); err != nil {
+		err := r.refresh(ctx)
+		if err != nil {
 			r.log.DebugContext(ctx, "member list not refreshed", "error", err)
+		}
+		if err != nil || r.incomplete() {
 			next = retryEvery
 		}
 		select {
@@ -79,6 +83,15 @@ func (r *roster) refresh(ctx context.Context) error {
 		return err
 	}
 	return r.set(rows)
+}
+
+// incomplete reports whether a live member has not written its row yet, or an
+// older one of it is on hand.
+func (r *roster) incomplete() bool {
+	rows := r.list()
+	return slices.ContainsFunc(r.alive(), func(id muster.NodeID) bool {
+		return !slices.ContainsFunc(rows, func(m store.Member) bool { return m.ID == id && m.State == muster.StateAlive })
+	})
 }
 
 // leave marks this node as left in the durable list; it stays counted.

@@ -54,12 +54,20 @@ func (n *node) Status() muster.Status {
 	}
 }
 
-// size is the durable size of the cluster: members that left for a restart count.
+// size is the durable size of the cluster: members that left for a restart count,
+// and so does one that has just joined and whose row is on its way.
 func (n *node) size() int {
 	if n.state.Cluster().ID == "" {
 		return n.cfg.BootstrapExpect
 	}
-	return max(1, len(n.roster.list()))
+	rows := n.roster.list()
+	size := len(rows)
+	for _, id := range append(n.live(), n.self.ID) {
+		if !slices.ContainsFunc(rows, func(m store.Member) bool { return m.ID == id }) {
+			size++
+		}
+	}
+	return size
 }
 
 func (n *node) mode() string {
@@ -161,6 +169,9 @@ func (n *node) warnings() (list []muster.Problem) {
 	}
 	if n.cfg.Insecure {
 		warn(muster.CodeInsecure, "the node was started with --insecure")
+	}
+	if p, ok := n.shared.(interface{ Plaintext() bool }); ok && p.Plaintext() {
+		warn(muster.CodeStorePlaintext, "the connection to the database is not encrypted")
 	}
 	if !n.bound.Addr().IsLoopback() {
 		warn(muster.CodePlaintext, "the management port is plain HTTP on "+n.bound.String())

@@ -20,7 +20,14 @@ func (n *node) openMirror() (replica.Mirror, error) {
 	if n.cfg.OpenMirror != nil {
 		return n.cfg.OpenMirror()
 	}
-	return sqlite.OpenMirror(filepath.Join(n.cfg.DataDir, "mirror.db"))
+	m, err := sqlite.OpenMirror(filepath.Join(n.cfg.DataDir, "mirror.db"))
+	if err != nil {
+		return nil, err
+	}
+	if aside := m.Damaged(); aside != "" {
+		n.log.Warn("the copy of the configuration on disk was damaged; it is fetched again", "moved_to", aside)
+	}
+	return m, nil
 }
 
 // openShared returns the database that was configured, or nil. It is not

@@ -278,7 +278,7 @@ func conflictAdvice(err error) error {
 		return e.WithFix("look at it with muster config get, and write again")
 	}
 	d := conflict.Current
-	return e.WithFix("muster config get %s/%s shows what %s wrote; to replace that, repeat with --if-rev %d", d.Kind, d.Name, muster.Printable(d.UpdatedBy), d.Rev)
+	return e.WithFix("muster config get %s/%s shows what %s wrote; to replace that, repeat with --if-rev %d", d.Kind, d.Name, cleaned(d.UpdatedBy), d.Rev)
 }
 
 // readSpec takes a specification from an argument, a file or standard input.
@@ -323,7 +323,7 @@ func documentTable(w io.Writer, docs []muster.Document, wide bool) {
 	for _, d := range docs {
 		cells := []string{d.Kind, d.Name, strconv.FormatInt(d.Rev, 10), strconv.FormatInt(d.Generation, 10), age(d.UpdatedAt), d.UpdatedBy}
 		if wide {
-			cells = append(cells, d.Reason, string(d.Spec))
+			cells = append(cells, d.Reason, muster.Printable(string(d.Spec)))
 		}
 		g.row(cells...)
 	}
@@ -333,7 +333,7 @@ func documentTable(w io.Writer, docs []muster.Document, wide bool) {
 func documentText(w io.Writer, d muster.Document) {
 	documentTable(w, []muster.Document{d}, false)
 	if d.Reason != "" {
-		_, _ = fmt.Fprintf(w, "reason: %s\n", muster.Printable(d.Reason))
+		_, _ = fmt.Fprintf(w, "reason: %s\n", cleaned(d.Reason))
 	}
 	spec, err := json.MarshalIndent(d.Spec, "", "  ")
 	if err != nil {

@@ -177,7 +177,7 @@ func (a *app) traffic(ctx context.Context, nodes []node, ring auth.Ring) error {
 		case <-n.Ready():
 		}
 	}
-	a.sayDev(nodes)
+	a.sayDev(ctx, nodes)
 	for round := 1; ; round++ {
 		if err := pause(ctx, trafficPace); err != nil {
 			return nil // the end of the demonstration
@@ -189,8 +189,18 @@ func (a *app) traffic(ctx context.Context, nodes []node, ring auth.Ring) error {
 	}
 }
 
-func (a *app) sayDev(nodes []node) {
+// settleTime is how long the members may take to agree that all is well.
+const settleTime = 15 * time.Second
+
+// sayDev tells when all nodes are healthy members, or how far they came.
+func (a *app) sayDev(ctx context.Context, nodes []node) {
 	s := nodes[0].Status()
+	settled := func() bool { return s.ClusterHealth == muster.Healthy && s.HealthyMembers >= len(nodes) }
+	for end := time.Now().Add(settleTime); !settled() && time.Now().Before(end); s = nodes[0].Status() {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return
+		}
+	}
 	_, _ = fmt.Fprintf(a.stdout, "cluster %s is %s: %s\n", s.ClusterName, s.ClusterHealth, s.Summary)
 }
 

@@ -59,14 +59,24 @@ func describe(cmd *cobra.Command, err error) (what, advice string) {
 		return fmt.Sprintf("error: %v\n", err), ""
 	}
 	what = "error: " + indent(strings.TrimSuffix(err.Error(), " ["+string(e.Code)+"]")) + "\n"
-	fix := e.Advice()
-	if e.Code == muster.CodeUsage && e.Fix == "" {
-		fix = "see " + cmd.CommandPath() + " --help"
-	}
-	if fix != "" {
+	if fix := fixHere(cmd, e); fix != "" {
 		advice = "  fix: " + indent(fix) + "\n"
 	}
 	return what, advice + " more: muster explain " + string(e.Code) + "\n"
+}
+
+// fixHere is the advice of an error in words of this command line, where those of
+// the code speak to somebody with curl.
+func fixHere(cmd *cobra.Command, e *muster.Error) string {
+	switch {
+	case e.Code == muster.CodeUsage && e.Fix == "":
+		return "see " + cmd.CommandPath() + " --help"
+	case e.Code == muster.CodeUnauthenticated:
+		return "pass --token-file FILE or set MUSTER_TOKEN (muster token create makes one); on the node's own machine --cluster-cookie-file FILE will do"
+	case e.Code == muster.CodePeerUnreachable && e.Fix == "" && cmd.Flags().Lookup("addr") != nil:
+		return "start a node with muster serve, or name a running one with --addr or MUSTER_ADDR"
+	}
+	return e.Advice()
 }
 
 // indent puts further lines below the first one, behind the heading.

@@ -176,7 +176,7 @@ func problemsOf(m muster.Member, s muster.Status) []muster.Problem {
 }
 
 func (e explained) table(w io.Writer) {
-	_, _ = fmt.Fprintf(w, "%s is %s, says %s\n\n", muster.Printable(e.Name), verdictOf(e.Member), muster.Printable(e.Observer))
+	_, _ = fmt.Fprintf(w, "%s is %s, says %s\n\n", cleaned(e.Name), verdictOf(e.Member), cleaned(e.Observer))
 	var g grid
 	g.row("state", fmt.Sprintf("%s for %s (since %s)", e.State, dash(age(e.Since)), dash(stamp(e.Since))))
 	g.row("reason", e.Reason)

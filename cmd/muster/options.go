@@ -144,7 +144,7 @@ func behaviourOptions() []option {
 			apply: logLevel},
 		{flag: "log-format", hint: "FORMAT", usage: "text or json", preset: "text", keys: []string{"log.format"},
 			apply: text(func(s *settings) *string { return &s.LogFormat }, oneOf("text", "json"))},
-		{flag: "insecure", usage: "start off loopback without a cookie: anyone who reaches the port is an operator", keys: []string{"auth.insecure"},
+		{flag: "insecure", usage: "start off loopback with a cookie made on the spot, and allow logins over plain HTTP", keys: []string{"auth.insecure"},
 			apply: boolean(func(s *settings, on bool) { s.Insecure = on })},
 	}
 }

@@ -7,12 +7,11 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
-
-	"github.com/musterhq/muster"
 )
 
 // format is the value of -o.
@@ -85,7 +84,7 @@ type grid struct {
 func (g *grid) row(cells ...string) {
 	clean := make([]string, len(cells))
 	for i, cell := range cells {
-		clean[i] = muster.Printable(cell)
+		clean[i] = cleaned(cell)
 	}
 	g.own(clean...)
 }
@@ -115,6 +114,17 @@ func (g *grid) write(w io.Writer) {
 		}
 		_, _ = fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
+}
+
+// cleaned makes a text from a node fit for the terminal. Unlike muster.Printable
+// it keeps long texts: the node has shortened what it took from others.
+func cleaned(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
 func dash(text string) string {

@@ -55,7 +55,7 @@ func (n *fakeNode) Endpoint() string {
 }
 
 func (n *fakeNode) Status() muster.Status {
-	return muster.Status{NodeID: "11111111-1111-8111-8111-111111111111", ClusterName: n.settings.ClusterName, ClusterHealth: muster.Healthy, Summary: "all is well"}
+	return muster.Status{NodeID: "11111111-1111-8111-8111-111111111111", ClusterName: n.settings.ClusterName, ClusterHealth: muster.Healthy, HealthyMembers: 3, Summary: "all is well"}
 }
 
 // stage starts fake nodes instead of real ones and keeps them.
@@ -100,7 +100,7 @@ func TestServeSaysWhereItIsAndHowToGoOn(t *testing.T) {
 			"--mgmt-bind 0.0.0.0:9113 --cluster-cookie-file cookie --cluster-join-endpoint http://10.0.0.7:9113\n",
 		}, []string{"ONE-USE-CODE"}},
 		{"outbound only", "--mgmt-advertise none", []string{"advertised  none: this node calls others"}, []string{"second node"}},
-		{"unprotected", "--mgmt-bind 0.0.0.0:9113 --insecure", []string{"listening"}, []string{"ONE-USE-CODE", "second node"}},
+		{"insecure makes a cookie", "--mgmt-bind 0.0.0.0:9113 --insecure", []string{"listening", "/cookie to the other machine first"}, []string{"ONE-USE-CODE"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -98,10 +98,10 @@ func statusTable(w io.Writer, s muster.Status) {
 	if summary == "" {
 		summary = fmt.Sprintf("%d of %d members healthy", s.HealthyMembers, max(s.ClusterSize, s.Members))
 	}
-	_, _ = fmt.Fprintf(w, "%s  %s\n\n", s.ClusterHealth, muster.Printable(summary))
+	_, _ = fmt.Fprintf(w, "%s  %s\n\n", s.ClusterHealth, cleaned(summary))
 	var g grid
 	g.row("cluster", clusterLine(s))
-	g.row("node", strings.TrimSpace(fmt.Sprintf("%s  %s  %s", s.LocalNode, s.NodeID, s.State)))
+	g.row("node", strings.Join(strings.Fields(fmt.Sprint(s.LocalNode, " ", s.NodeID, " ", s.State)), "  "))
 	g.row("members", fmt.Sprintf("%d healthy, %d known, %d expected; can lose %d", s.HealthyMembers, s.Members, s.ClusterSize, s.Tolerates))
 	if s.NodeID != "" { // a caller with a token
 		g.row("config", configLine(s))
@@ -153,9 +153,9 @@ func discoveryLine(d muster.DiscoveryStatus) string {
 
 func problemList(w io.Writer, problems []muster.Problem) {
 	for _, p := range problems {
-		_, _ = fmt.Fprintf(w, "\nproblem: %s [%s]\n", muster.Printable(orDefault(p.Text, titleOf(p.Code))), p.Code)
+		_, _ = fmt.Fprintf(w, "\nproblem: %s [%s]\n", cleaned(orDefault(p.Text, titleOf(p.Code))), p.Code)
 		if fix := orDefault(p.Fix, fixOf(p.Code)); fix != "" {
-			_, _ = fmt.Fprintf(w, "    fix: %s\n", muster.Printable(fix))
+			_, _ = fmt.Fprintf(w, "    fix: %s\n", cleaned(fix))
 		}
 	}
 }

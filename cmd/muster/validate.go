@@ -109,7 +109,7 @@ const cookieName = "cookie"
 // ensureCookie makes the cookie of a node that has none and is reached from this
 // machine only.
 func (s *settings) ensureCookie() error {
-	if len(s.Cookies) > 0 || !loopback(s.Bind) {
+	if len(s.Cookies) > 0 || !loopback(s.Bind) && !s.Insecure {
 		return nil
 	}
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {

@@ -2,6 +2,7 @@ package house_test
 
 import (
 	"go/ast"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -61,6 +62,25 @@ func TestGoFilesAreFormatted(t *testing.T) {
 	for name := range strings.Lines(string(out)) {
 		if !strings.Contains(name, "node_modules") {
 			t.Errorf("%s is not formatted", strings.TrimSpace(name))
+		}
+	}
+}
+
+func TestEveryDirectDependencyIsExplained(t *testing.T) {
+	t.Parallel()
+	table, err := os.ReadFile(root + "/docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{if not (or .Indirect .Main)}}{{.Path}}{{end}}", "all")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if name := strings.TrimSpace(line); name != "" && !strings.Contains(string(table), name) {
+			t.Errorf("docs/dependencies.md does not say why %s is here", name)
 		}
 	}
 }

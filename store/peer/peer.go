@@ -36,6 +36,7 @@ type Target struct {
 	Transport http.RoundTripper
 }
 
+// String returns the name, or the short id of a nameless target.
 func (t Target) String() string {
 	if t.Name == "" {
 		return t.ID.Short()

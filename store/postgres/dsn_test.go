@@ -106,9 +106,9 @@ func TestConnectionsAreEncryptedAsAsked(t *testing.T) {
 		_ = s.Close()
 	}
 	_, err := open(t, postgres.Config{DSN: own.TCPDSN(db, "verify-full")}).Head(t.Context())
-	wantError(t, err, muster.CodeStoreUnavailable, "certificate is not accepted", "sslrootcert")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "certificate is not accepted", "sslrootcert"})
 	_, err = open(t, postgres.Config{DSN: server.TCPDSN(db, "require")}).Head(t.Context())
-	wantError(t, err, muster.CodeStoreUnavailable, "offers no encryption", "sslmode")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "offers no encryption", "sslmode"})
 }
 
 func TestRefusedLoginsSayWhyWithoutThePassword(t *testing.T) {
@@ -129,12 +129,12 @@ func TestRefusedLoginsSayWhyWithoutThePassword(t *testing.T) {
 		return err
 	}
 	err := try(as(secret, db))
-	wantError(t, err, muster.CodeStoreUnavailable, "refuses the password", "password")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "refuses the password", "password"})
 	err = try(as("right", "nowhere"))
-	wantError(t, err, muster.CodeStoreUnavailable, "does not exist", "createdb")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "does not exist", "createdb"})
 	awaitNoConnection(t, db)
 	err = try(as("right", db))
-	wantError(t, err, muster.CodeStoreUnavailable, "lacks a privilege", "grant")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "lacks a privilege", "grant"})
 
 	server.SQL(t, db, "grant all on schema public to "+user)
 	awaitNoConnection(t, db)
@@ -143,7 +143,7 @@ func TestRefusedLoginsSayWhyWithoutThePassword(t *testing.T) {
 		t.Fatalf("got %v, want ErrNoCluster", err)
 	}
 	err = try(as("right", db))
-	wantError(t, err, muster.CodeStoreUnavailable, "no connection left", "max_connections")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "no connection left", "max_connections"})
 	if strings.Contains(log.String(), secret) {
 		t.Errorf("the log holds the password: %s", log.String())
 	}

@@ -25,7 +25,7 @@ func TestNodeStartsBeforeItsDatabase(t *testing.T) {
 	for _, s := range []*postgres.Store{a, b} {
 		start := time.Now()
 		_, err := s.Cluster(t.Context())
-		wantError(t, err, muster.CodeStoreUnavailable, "refuses connections", "database back")
+		wantError(t, err, want{muster.CodeStoreUnavailable, "refuses connections", "database back"})
 		if took := time.Since(start); took > time.Second {
 			t.Errorf("being refused took %v", took)
 		}
@@ -128,7 +128,7 @@ func TestHeldLockIsNamed(t *testing.T) {
 	storetest.Form(t, s)
 	release := holdHead(t, dsn)
 	_, err := s.Apply(t.Context(), []store.Write{storetest.Put("route", "a", `1`)})
-	wantError(t, err, muster.CodeStoreUnavailable, "holds the lock", "pg_stat_activity")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "holds the lock", "pg_stat_activity"})
 	if _, err := s.Head(t.Context()); err != nil {
 		t.Errorf("a read meanwhile: %v", err)
 	}
@@ -154,7 +154,7 @@ func TestFrozenWriteIsUnknownAndCanBeAskedAgain(t *testing.T) {
 	awaitBlocked(t, own, db)
 	own.Pause()
 	err := <-result
-	wantError(t, err, muster.CodeOutcomeUnknown, "may or may not", "Idempotency-Key")
+	wantError(t, err, want{muster.CodeOutcomeUnknown, "may or may not", "Idempotency-Key"})
 	if took := time.Since(start); took > postgres.Deadline+time.Second {
 		t.Errorf("the write took %v", took)
 	}
