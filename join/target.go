@@ -54,8 +54,7 @@ func (t *target) id() muster.NodeID {
 	return t.claimed
 }
 
-// explicit reports whether a person or discovery named the endpoint, as opposed
-// to another node or the node's own memory.
+// from reports whether a source has named the endpoint.
 func (t *target) from(source string) bool { return slices.Contains(t.sources, source) }
 
 func (t *target) addSource(source string) {
