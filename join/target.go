@@ -3,6 +3,7 @@ package join
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -61,6 +62,14 @@ func (t *target) addSource(source string) {
 	if !t.from(source) && len(t.sources) < 8 {
 		t.sources = append(t.sources, source)
 	}
+}
+
+// named returns the last answer with the endpoint in it.
+func (t *target) named() string {
+	if strings.Contains(t.text, t.endpoint) {
+		return t.text
+	}
+	return t.endpoint + ": " + t.text
 }
 
 // answered notes an answer that is no failure, and when to call again.
