@@ -55,7 +55,7 @@ func TestPastedTokenSignsIn(t *testing.T) {
 	t.Parallel()
 	n, p := cluster(t), newPage(t, 1280, 900)
 	p.open(n.ui("#/login"))
-	p.do(chromedp.WaitVisible(chromedp.CSS("#token")), chromedp.SendKeys(chromedp.CSS("#token"), n.token+"\n"))
+	p.do(chromedp.WaitVisible(chromedp.CSS("#token")), chromedp.SendKeys(chromedp.CSS("#token"), n.Token+"\n"))
 	p.shows(".members", n.members[0])
 	p.do(chromedp.Reload())
 	p.shows(".members", n.members[0])
@@ -72,7 +72,7 @@ func TestWrongTokenIsNotKept(t *testing.T) {
 	p.expect("401")
 	p.open(n.ui("#/login"))
 	p.do(chromedp.WaitVisible(chromedp.CSS("#token")), chromedp.SendKeys(chromedp.CSS("#token"), "wrong\n"))
-	p.shows("[role=alert]", "credential")
+	p.shows("[role=alert]", "not one that muster made")
 	if got := evaluate[int](p, "sessionStorage.length"); got != 0 {
 		t.Errorf("the refused token is kept")
 	}
@@ -186,7 +186,7 @@ func TestEmptyConfigurationTeachesTheFirstWrite(t *testing.T) {
 	p := newPage(t, 1280, 900)
 	signIn(p, n)
 	p.shows(".empty", "muster config set")
-	p.shows(".empty", n.base+"/v1/config/route/demo")
+	p.shows(".empty", n.Base+"/v1/config/route/demo")
 	p.shoot("empty")
 }
 
@@ -196,7 +196,7 @@ func TestCurlCommandIsCopied(t *testing.T) {
 	signIn(p, n)
 	p.do(chromedp.Click(chromedp.CSS(".verdict .ghost")))
 	p.until("the command is copied or shown", func() bool { return strings.Contains(p.text(".verdict .copy"), "copied") || p.count(".copy-text") == 1 })
-	if got, want := evaluate[string](p, `document.querySelector(".verdict .ghost").title`), n.base+"/cluster/status"; !strings.Contains(got, want) || strings.Contains(got, n.token) {
+	if got, want := evaluate[string](p, `document.querySelector(".verdict .ghost").title`), n.Base+"/cluster/status"; !strings.Contains(got, want) || strings.Contains(got, n.Token) {
 		t.Errorf("command: got %q, want %q in it and no token", got, want)
 	}
 }
