@@ -24,12 +24,12 @@ import (
 type tape struct {
 	mu        sync.Mutex
 	sent, got []byte
-	alter     func(offset int, b []byte) // of what is sent
+	alter     func(offset int, b []byte) // of what a connection sends
 }
 
 func (tp *tape) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	nc, err := new(net.Dialer).DialContext(ctx, network, address)
-	return tapedConn{nc, tp}, err
+	return &tapedConn{Conn: nc, tape: tp}, err
 }
 
 func (tp *tape) use(c *link.Config) { c.Dial = tp.dial }
@@ -42,21 +42,23 @@ func (tp *tape) bytes() (sent, got []byte) {
 
 type tapedConn struct {
 	net.Conn
-	tape *tape
+	tape   *tape
+	offset int // of what was sent
 }
 
-func (c tapedConn) Write(b []byte) (int, error) {
+func (c *tapedConn) Write(b []byte) (int, error) {
 	c.tape.mu.Lock()
 	b = bytes.Clone(b)
 	if c.tape.alter != nil {
-		c.tape.alter(len(c.tape.sent), b)
+		c.tape.alter(c.offset, b)
 	}
+	c.offset += len(b)
 	c.tape.sent = append(c.tape.sent, b...)
 	c.tape.mu.Unlock()
 	return c.Conn.Write(b)
 }
 
-func (c tapedConn) Read(b []byte) (int, error) {
+func (c *tapedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.tape.mu.Lock()
 	defer c.tape.mu.Unlock()
@@ -156,7 +158,7 @@ func TestOneFlippedBitIsRefused(t *testing.T) {
 		a := start(t, self, rec.use)
 		defer a.stop()
 		a.Learn(b.self.ID, b.url)
-		_ = a.Send(b.self.ID, []byte("payload")) // the outcome is what arrives
+		_ = a.Send(b.self.ID, []byte("payload")) // what arrives counts
 		deadline := time.After(100 * time.Millisecond)
 		if alter == nil {
 			deadline = time.After(10 * time.Second)
