@@ -116,8 +116,8 @@ func (l *Link) handshakeWithin(ctx context.Context, nc net.Conn, a attempt) (*co
 	if err == nil && !stop() {
 		err = ctx.Err()
 	}
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("handshake: %w", ctx.Err())
+	if _, told := errors.AsType[*muster.Error](err); !told && err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("handshake: %w", ctx.Err()) // says more than "use of closed connection"
 	}
 	if err != nil {
 		_ = nc.Close()

@@ -66,6 +66,15 @@ type Self struct {
 	Name string
 }
 
+// String returns name and id: the private key stays out of logs.
+func (s Self) String() string { return s.Name + " (" + string(s.ID) + ")" }
+
+// GoString returns name and id.
+func (s Self) GoString() string { return "link.Self{" + s.String() + "}" }
+
+// LogValue returns name and id.
+func (s Self) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
 // Facts is what a node says about itself in its HELLO and what may change while it runs.
 type Facts struct {
 	Endpoint  string           // URL under which others reach it; empty = outbound only

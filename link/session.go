@@ -237,6 +237,9 @@ func (s *session) readFailed(err error) error {
 	if c, ok := errors.AsType[closedError](err); ok && c == closeNormal {
 		err = io.EOF
 	}
+	if _, ok := errors.AsType[protocolError](err); ok {
+		s.sendClose(closeProtocol)
+	}
 	s.closeWith(err)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -614,5 +615,20 @@ func TestAFailedLookupIsClassedAsDNS(t *testing.T) {
 	wantCode(t, err, muster.CodePeerUnreachable)
 	if got := link.Class(err); got != "dns" {
 		t.Errorf("class %q, want dns", got)
+	}
+}
+
+func TestSecretsStayOutOfLogs(t *testing.T) {
+	t.Parallel()
+	self, key := newSelf(t, "a"), keyOf("secret")
+	var buf bytes.Buffer
+	slog.New(slog.NewTextHandler(&buf, nil)).Info("test", "self", self, "key", key)
+	shown := buf.String() + fmt.Sprintf("%v %+v %#v %s %v %+v %#v", self, self, self, self, key, key, key)
+	for _, secret := range [][]byte{self.Key.Seed(), key.PSK[:]} {
+		for _, form := range []string{string(secret), fmt.Sprintf("%x", secret), strings.Trim(fmt.Sprint(secret), "[]"), fmt.Sprintf("%#v", secret)[7:]} {
+			if strings.Contains(shown, form) {
+				t.Errorf("a secret is shown: %s", shown)
+			}
+		}
 	}
 }
