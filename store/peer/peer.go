@@ -35,6 +35,7 @@ type Target struct {
 	Transport http.RoundTripper
 }
 
+// String returns the name, or the short id of a target without one.
 func (t Target) String() string {
 	if t.Name == "" {
 		return t.ID.Short()
