@@ -1,5 +1,7 @@
 package muster
 
+import "slices"
+
 // CodeInfo explains one code. Status is the HTTP status of a problem with this
 // code (0: it never answers a request), Exit the exit code of the command line.
 type CodeInfo struct {
@@ -70,6 +72,7 @@ const (
 
 // Codes of configuration and store.
 const (
+	CodeBehind           Code = "behind"
 	CodeNotSynced        Code = "not-synced"
 	CodeStoreUnavailable Code = "store-unavailable"
 	CodeConfigHomeDown   Code = "config-home-down"
@@ -96,6 +99,10 @@ const (
 
 // Codes returns every code with its explanation, in the order of the constants.
 func Codes() []CodeInfo {
+	return slices.Concat(requestCodes(), credentialCodes(), joinCodes(), storeCodes(), nodeCodes())
+}
+
+func requestCodes() []CodeInfo {
 	return []CodeInfo{
 		{CodeInternal, 500, 1, "something unexpected went wrong",
 			"muster met a condition it has no name for; the node's log has the details under the same request id",
@@ -145,6 +152,11 @@ func Codes() []CodeInfo {
 		{CodeLoop, 508, 1, "a forwarded write came back to be forwarded again",
 			"a write may pass on to one other node only",
 			"look for two nodes that each believe the other one reaches the store: muster status on both"},
+	}
+}
+
+func credentialCodes() []CodeInfo {
+	return []CodeInfo{
 		{CodeUnauthenticated, 401, 4, "no valid credential came with the request",
 			"the token is missing, malformed, expired or signed with a cookie this cluster does not accept",
 			"make one: muster token create --role viewer --cluster-cookie-file FILE, and send it as Authorization: Bearer TOKEN"},
@@ -172,6 +184,11 @@ func Codes() []CodeInfo {
 		{CodeCookieMissing, 0, 2, "no cookie, and the address is not loopback",
 			"without a cookie anyone who reaches the port is an operator",
 			"make one with muster cookie new --out FILE and pass --cluster-cookie-file FILE"},
+	}
+}
+
+func joinCodes() []CodeInfo {
+	return []CodeInfo{
 		{CodeWaitingForPeers, 503, 3, "the node has not joined a cluster yet",
 			"it waits for an endpoint that answers, or for enough nodes to form a cluster",
 			"see the text for what each endpoint answered; start the missing nodes"},
@@ -232,6 +249,14 @@ func Codes() []CodeInfo {
 		{CodeUpgradeStripped, 426, 7, "a proxy between the nodes removed the Upgrade header",
 			"links between nodes are WebSockets",
 			"let the proxy pass it; nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"},
+	}
+}
+
+func storeCodes() []CodeInfo {
+	return []CodeInfo{
+		{CodeBehind, 503, 3, "the node serves an older revision than was asked for",
+			"it has not caught up with the newest change",
+			"ask again in a moment, or ask another member"},
 		{CodeNotSynced, 503, 3, "the node has no copy of the configuration yet",
 			"it has just started and neither its data directory nor a peer could give it one",
 			"wait a moment, or look at /ready"},
@@ -253,6 +278,11 @@ func Codes() []CodeInfo {
 		{CodeStorePlaintext, 0, 3, "the connection to the database is not encrypted",
 			"sslmode=disable was asked for",
 			"use sslmode=verify-full unless the network is trusted"},
+	}
+}
+
+func nodeCodes() []CodeInfo {
+	return []CodeInfo{
 		{CodeUsage, 0, 2, "the command line is wrong",
 			"a flag, argument or value is not one that exists",
 			"see --help; the text names the nearest valid spelling"},
@@ -274,8 +304,8 @@ func Codes() []CodeInfo {
 		{CodePlaintext, 0, 3, "credentials travel unencrypted",
 			"the port is plain HTTP and not on loopback",
 			"serve TLS or put a TLS proxy in front"},
-		{CodeInsecure, 0, 3, "the node runs without protection",
-			"it was started with --insecure",
+		{CodeInsecure, 0, 3, "the node runs with less protection",
+			"it was started with --insecure: its cookie was made on the spot, and logins may cross the network in plain HTTP",
 			"remove --insecure and pass --cluster-cookie-file"},
 		{CodeMembersMissing, 0, 3, "not every member is healthy",
 			"a member is suspect, dead or unreachable",

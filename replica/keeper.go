@@ -76,7 +76,8 @@ func (r *Replica) judge(ctx context.Context, s store.Store, own error) error {
 		return nil
 	}
 	head.Epoch = max(head.Epoch, cluster.Epoch)
-	if text := conflictText(at, head.Position); r.View() != nil && text != "" {
+	none := at == muster.Position{} // there was no copy then; one may have come from a peer meanwhile
+	if text := conflictText(at, head.Position); !none && text != "" {
 		_ = r.diverge(own, "%s%s", text, r.signers(head.Position))
 		return nil
 	}

@@ -81,6 +81,8 @@ type Store interface {
 	// the store, and its JoinedAt too when it is inserted. Members exist before
 	// the cluster does: they are how nodes find enough others to form it.
 	PutMember(ctx context.Context, m Member) error
+	// RemoveMember takes a member off the list. An absent one is no error.
+	RemoveMember(ctx context.Context, id muster.NodeID) error
 
 	// Close releases everything. Calls under way end with an error.
 	Close() error

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/musterhq/muster/internal/freeport"
 )
 
 // User and Password open a session over TCP; the socket trusts everybody.
@@ -125,7 +127,7 @@ func (s *Server) create() error {
 		return err
 	}
 	for range 5 { // somebody else may take the port before the server does
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = freeport.Next(); err != nil {
 			return err
 		}
 		if err = s.launch(); err == nil {
@@ -136,15 +138,6 @@ func (s *Server) create() error {
 }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
 
 // run runs one of the server's programs to its end.
 func (s *Server) run(name string, args ...string) error {

@@ -353,3 +353,13 @@ func (s *Store) PutMember(ctx context.Context, m store.Member) error {
 	s.data.members[m.ID] = m
 	return nil
 }
+
+// RemoveMember implements store.Store.
+func (s *Store) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	if err := s.begin(ctx, "RemoveMember"); err != nil {
+		return err
+	}
+	defer s.data.mu.Unlock()
+	delete(s.data.members, id)
+	return nil
+}

@@ -18,13 +18,14 @@ func Handler(backend store.Store) http.Handler {
 	h := handler{backend}
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET " + Prefix + "cluster":  h.cluster,
-		"GET " + Prefix + "head":     h.head,
-		"GET " + Prefix + "changes":  h.changes,
-		"GET " + Prefix + "snapshot": h.snapshot,
-		"GET " + Prefix + "members":  h.members,
-		"PUT " + Prefix + "members":  h.putMember,
-		"POST " + Prefix + "apply":   h.apply,
+		"GET " + Prefix + "cluster":         h.cluster,
+		"GET " + Prefix + "head":            h.head,
+		"GET " + Prefix + "changes":         h.changes,
+		"GET " + Prefix + "snapshot":        h.snapshot,
+		"GET " + Prefix + "members":         h.members,
+		"PUT " + Prefix + "members":         h.putMember,
+		"DELETE " + Prefix + "members/{id}": h.removeMember,
+		"POST " + Prefix + "apply":          h.apply,
 	} {
 		mux.HandleFunc(pattern, h.guarded(serve))
 	}
@@ -121,6 +122,14 @@ func (h handler) putMember(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := h.backend.PutMember(r.Context(), m); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (h handler) removeMember(w http.ResponseWriter, r *http.Request) error {
+	if err := h.backend.RemoveMember(r.Context(), muster.NodeID(r.PathValue("id"))); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

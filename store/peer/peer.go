@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type Target struct {
 	Transport http.RoundTripper
 }
 
-// String returns the name, or the short id of a target without one.
+// String returns the name, or the short id of a nameless target.
 func (t Target) String() string {
 	if t.Name == "" {
 		return t.ID.Short()
@@ -137,6 +138,13 @@ func (s *Store) PutMember(ctx context.Context, m store.Member) error {
 	}
 	req := request{method: http.MethodPut, path: "members", body: body, limit: smallBody}
 	_, err = ask(ctx, s, req, decodeNothing)
+	return err
+}
+
+// RemoveMember takes a member off the list. Asking twice does no harm.
+func (s *Store) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	req := request{method: http.MethodDelete, path: "members/" + url.PathEscape(string(id)), limit: smallBody}
+	_, err := ask(ctx, s, req, decodeNothing)
 	return err
 }
 

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"strings"
@@ -121,18 +122,16 @@ func TestUnsuitableDatabasesSayWhy(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil func(t *testing.T, database string)
 		args  []string // of createdb
-		code  muster.Code
-		text  string
-		fix   string
+		want  want
 	}{
-		"another encoding": {args: []string{"-E", "SQL_ASCII", "--locale=C"}, code: muster.CodeStoreUnavailable, text: "SQL_ASCII", fix: "createdb -E UTF8"},
-		"a newer schema": {code: muster.CodeStoreSchema, text: "newer than this binary", fix: "upgrade", spoil: func(t *testing.T, db string) {
+		"another encoding": {args: []string{"-E", "SQL_ASCII", "--locale=C"}, want: want{muster.CodeStoreUnavailable, "SQL_ASCII", "createdb -E UTF8"}},
+		"a newer schema": {want: want{muster.CodeStoreSchema, "newer than this binary", "upgrade"}, spoil: func(t *testing.T, db string) {
 			server.SQL(t, db, "insert into schema_migration (version, name, sha256) select max(version) + 1, 'later', 'x' from schema_migration")
 		}},
-		"a schema from another file": {code: muster.CodeStoreSchema, text: "another file", fix: "search_path", spoil: func(t *testing.T, db string) {
+		"a schema from another file": {want: want{muster.CodeStoreSchema, "another file", "search_path"}, spoil: func(t *testing.T, db string) {
 			server.SQL(t, db, "update schema_migration set sha256 = 'x'")
 		}},
-		"a schema that is read-only": {code: muster.CodeStoreUnavailable, text: "read-only", fix: "primary", spoil: func(t *testing.T, db string) {
+		"a schema that is read-only": {want: want{muster.CodeStoreUnavailable, "read-only", "primary"}, spoil: func(t *testing.T, db string) {
 			server.SQL(t, db, "drop table schema_migration; alter database "+db+" set default_transaction_read_only = on")
 		}},
 	} {
@@ -144,23 +143,22 @@ func TestUnsuitableDatabasesSayWhy(t *testing.T) {
 				tc.spoil(t, db)
 			}
 			_, err := open(t, postgres.Config{DSN: server.SocketDSN(db)}).Cluster(t.Context())
-			wantError(t, err, tc.code, tc.text, tc.fix)
+			wantError(t, err, tc.want)
 		})
 	}
 }
 
-func wantError(t *testing.T, err error, code muster.Code, text, fix string) {
+// want is what an error must be and contain.
+type want struct {
+	code      muster.Code
+	text, fix string
+}
+
+func wantError(t *testing.T, err error, want want) {
 	t.Helper()
-	if muster.CodeOf(err) != code || !strings.Contains(err.Error(), text) {
-		t.Errorf("got %v, want %s about %q", err, code, text)
-		return
-	}
-	var advice string
-	if e, ok := err.(*muster.Error); ok {
-		advice = e.Advice()
-	}
-	if !strings.Contains(advice, fix) {
-		t.Errorf("%v advises %q, want %q", err, advice, fix)
+	e, ok := errors.AsType[*muster.Error](err)
+	if !ok || e.Code != want.code || !strings.Contains(e.Text, want.text) || !strings.Contains(e.Advice(), want.fix) {
+		t.Errorf("got %v, want %+v", err, want)
 	}
 }
 
@@ -169,7 +167,7 @@ func TestMigratingByHandIsPossible(t *testing.T) {
 	dsn := server.Database(t)
 	s := open(t, postgres.Config{DSN: dsn, ManualMigration: true})
 	_, err := s.Cluster(t.Context())
-	wantError(t, err, muster.CodeStoreSchema, "lacks 1 migration", "migrate --apply")
+	wantError(t, err, want{muster.CodeStoreSchema, "lacks 1 migration", "migrate --apply"})
 	if pending, err := s.Pending(t.Context()); err != nil || len(pending) != 1 || pending[0] != "0001_init" {
 		t.Errorf("pending: got %q, %v", pending, err)
 	}
@@ -204,7 +202,7 @@ func TestExchangedDatabaseRefusesWrites(t *testing.T) {
 	storetest.Form(t, s)
 	server.SQL(t, db, "update config_cluster set cluster_id = 'ffffffff-ffff-4fff-8fff-ffffffffffff'")
 	_, err := s.Apply(t.Context(), []store.Write{storetest.Put("route", "a", `1`)})
-	wantError(t, err, muster.CodeStoreMismatch, "ffffffff-ffff", "")
+	wantError(t, err, want{muster.CodeStoreMismatch, "ffffffff-ffff", ""})
 }
 
 func TestDroppedTablesComeBackEmpty(t *testing.T) {
@@ -214,7 +212,7 @@ func TestDroppedTablesComeBackEmpty(t *testing.T) {
 	storetest.Form(t, s)
 	server.SQL(t, db, "drop schema public cascade; create schema public")
 	_, err := s.Head(t.Context())
-	wantError(t, err, muster.CodeStoreUnavailable, "tables of muster are missing", "")
+	wantError(t, err, want{muster.CodeStoreUnavailable, "tables of muster are missing", ""})
 	if _, err := s.Head(t.Context()); err != store.ErrNoCluster { //nolint:errorlint // exactly this one
 		t.Errorf("got %v, want ErrNoCluster", err)
 	}

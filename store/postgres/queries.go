@@ -274,3 +274,11 @@ func (s *Store) PutMember(ctx context.Context, m store.Member) error {
 		return err
 	})
 }
+
+// RemoveMember implements store.Store.
+func (s *Store) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	return s.read(ctx, "remove a member", func(ctx context.Context, pool *pgxpool.Pool) error {
+		_, err := pool.Exec(ctx, `delete from member where node_id = $1`, string(id))
+		return err
+	})
+}

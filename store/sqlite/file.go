@@ -255,8 +255,11 @@ func (f *file) explain(what string, err error) error {
 	if f.life.Err() != nil {
 		return muster.Errorf(muster.CodeStoreUnavailable, "%s: the store is closed", what)
 	}
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		return unavailable("the caller gave up")
+	case errors.Is(err, context.DeadlineExceeded):
+		return unavailable("other writes take too long")
 	}
 	if errors.Is(err, errDigest) {
 		return damaged(f.path, err.Error())

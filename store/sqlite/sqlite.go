@@ -237,3 +237,11 @@ func (s *Store) PutMember(ctx context.Context, m store.Member) error {
 		return err
 	})
 }
+
+// RemoveMember implements store.Store.
+func (s *Store) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	return s.file.write(ctx, "remove a member", func(tx *sql.Tx) error {
+		_, err := tx.Exec(`delete from member where node_id = ?`, string(id))
+		return err
+	})
+}

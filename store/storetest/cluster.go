@@ -118,6 +118,14 @@ func membersAreKept(t *testing.T, s store.Store) {
 			t.Errorf("accepted %+v", bad)
 		}
 	}
+	for range 2 { // an absent one is no error
+		if err := s.RemoveMember(t.Context(), a.ID); err != nil {
+			t.Errorf("remove member: %v", err)
+		}
+	}
+	if list := members(t, s); len(list) != 1 || list[0].ID != b.ID {
+		t.Errorf("after removing one: %+v", list)
+	}
 	if rev := head(t, s).Rev; rev != 0 {
 		t.Errorf("members took %d revisions", rev)
 	}

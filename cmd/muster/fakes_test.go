@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/api"
+	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/client"
+)
+
+// terminal is one user's shell: an app with its streams.
+type terminal struct {
+	*app
+
+	out, err *bytes.Buffer
+	cluster  *fakeCluster
+	dialled  []dialled
+}
+
+// dialled is a connection that a command made.
+type dialled struct {
+	addr  string
+	token auth.Secret
+}
+
+func newTerminal(t *testing.T, env ...string) *terminal {
+	t.Helper()
+	term := &terminal{out: &bytes.Buffer{}, err: &bytes.Buffer{}, cluster: newFakeCluster()}
+	env = append([]string{"MUSTER_DATA_DIR=" + t.TempDir(), "USER=ada"}, env...)
+	term.app = newApp(process{env: env, stdin: strings.NewReader(""), stdout: term.out, stderr: term.err})
+	term.connect = func(addr string, token auth.Secret) (cluster, error) {
+		term.dialled = append(term.dialled, dialled{addr, token})
+		return term.cluster, nil
+	}
+	term.newNode = func(settings, *slog.Logger) (node, error) {
+		t.Error("a node was started")
+		return nil, muster.Errorf(muster.CodeInternal, "no node here")
+	}
+	term.browse = func(context.Context, string) error { return nil }
+	return term
+}
+
+// muster runs a command line and returns its exit code.
+func (term *terminal) muster(t *testing.T, args ...string) int {
+	t.Helper()
+	term.out.Reset()
+	term.err.Reset()
+	return term.run(t.Context(), args)
+}
+
+// fakeCluster is a cluster in memory.
+type fakeCluster struct {
+	status  muster.Status
+	members []muster.Member
+
+	mu       sync.Mutex
+	docs     map[string]muster.Document
+	rev      int64
+	asked    []client.When
+	left     bool
+	meddle   func(*fakeCluster) // runs before each write
+	statuses []func() (muster.Status, bool, error)
+}
+
+func newFakeCluster() *fakeCluster {
+	now := time.Now()
+	return &fakeCluster{
+		docs: map[string]muster.Document{},
+		status: muster.Status{
+			LocalNode: "n1", NodeID: "11111111-1111-8111-8111-111111111111", ClusterID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", ClusterName: "demo",
+			Members: 3, HealthyMembers: 3, ClusterSize: 3, ClusterHealth: muster.Healthy, Summary: "3 of 3 members healthy, all serve revision 7",
+			Mode: "cluster", State: muster.NodeReady, Config: muster.ConfigStatus{Epoch: 1, Rev: 7, Source: "store"},
+			Store: muster.StoreStatus{Kind: "sqlite", State: "fresh", Since: now.Add(-90 * time.Minute)}, Tolerates: 1, Version: "v1.2.3", Uptime: 5400,
+			Discovery: []muster.DiscoveryStatus{{Method: "static", At: now.Add(-3500 * time.Millisecond), Found: 2}},
+			Problems:  []muster.Problem{},
+		},
+		members: []muster.Member{fakeMember("n1", muster.StateAlive), fakeMember("n2", muster.StateAlive), fakeMember("n3", muster.StateDead)},
+	}
+}
+
+func fakeMember(name string, state muster.State) muster.Member {
+	digit := name[1:]
+	id := strings.Repeat(digit, 8) + "-" + strings.Repeat(digit, 4) + "-8" + strings.Repeat(digit, 3) + "-8" + strings.Repeat(digit, 3) + "-" + strings.Repeat(digit, 12)
+	return muster.Member{
+		ID: muster.NodeID(id), Name: name, Endpoint: "http://10.0.0." + digit + ":9113", State: state, Since: time.Now().Add(-125 * time.Minute), Zone: "z" + digit, Region: "eu",
+		Role: muster.RoleVoter, Version: "v1.2.3", Boot: muster.Boot{Counter: 4}, RTT: 0.42, Healthy: state == muster.StateAlive, AppliedRevision: 7,
+		DiscoveredBy: "static", Self: name == "n1", Reason: map[bool]string{true: "", false: "no answer by packet or stream"}[state == muster.StateAlive],
+		Tags: map[string]string{"disk": "ssd", "rack": "r" + digit},
+	}
+}
+
+func (c *fakeCluster) StatusWhen(_ context.Context, w client.When) (muster.Status, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, w)
+	if len(c.statuses) > 0 {
+		next := c.statuses[0]
+		c.statuses = c.statuses[1:]
+		return next()
+	}
+	return c.status, c.status.HealthyMembers >= w.Expected, nil
+}
+
+func (c *fakeCluster) Members(context.Context) ([]muster.Member, error) { return c.members, nil }
+
+func (c *fakeCluster) Member(_ context.Context, name string) (muster.Member, error) {
+	for _, m := range c.members {
+		if m.Name == name {
+			return m, nil
+		}
+	}
+	return muster.Member{}, muster.Errorf(muster.CodeNotFound, "no member is called %q", name)
+}
+
+func (c *fakeCluster) ConfigGet(_ context.Context, kind, name string) (muster.Document, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if doc, ok := c.docs[kind+"/"+name]; ok {
+		return doc, nil
+	}
+	return muster.Document{}, muster.Errorf(muster.CodeNotFound, "there is no %s/%s", kind, name)
+}
+
+func (c *fakeCluster) ConfigList(_ context.Context, kind string) ([]muster.Document, int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var docs []muster.Document
+	for _, doc := range c.docs {
+		if kind == "" || doc.Kind == kind {
+			docs = append(docs, doc)
+		}
+	}
+	return docs, c.rev, nil
+}
+
+func (c *fakeCluster) ConfigPut(_ context.Context, w client.Write) (muster.Document, error) {
+	if err := c.admit(w); err != nil {
+		return muster.Document{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.putLocked(w), nil
+}
+
+func (c *fakeCluster) putLocked(w client.Write) muster.Document {
+	c.rev++
+	doc := c.docs[w.Kind+"/"+w.Name]
+	doc.Kind, doc.Name, doc.Spec, doc.Rev, doc.Reason = w.Kind, w.Name, w.Spec, c.rev, w.Reason
+	doc.Generation++
+	doc.UpdatedBy, doc.UpdatedAt = "ada/1", time.Now()
+	c.docs[w.Kind+"/"+w.Name] = doc
+	return doc
+}
+
+func (c *fakeCluster) ConfigDelete(_ context.Context, w client.Write) (int64, error) {
+	if err := c.admit(w); err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rev++
+	delete(c.docs, w.Kind+"/"+w.Name)
+	return c.rev, nil
+}
+
+// admit checks the condition of a write as a node does: any revision stands for
+// a document that is there.
+func (c *fakeCluster) admit(w client.Write) error {
+	if c.meddle != nil {
+		c.meddle(c)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	doc, ok := c.docs[w.Kind+"/"+w.Name]
+	if w.Expect == client.Any && ok || w.Expect == doc.Rev {
+		return nil
+	}
+	return muster.Errorf(muster.CodeConflict, "%s/%s is at revision %d, not %d", w.Kind, w.Name, doc.Rev, w.Expect)
+}
+
+func (c *fakeCluster) Leave(context.Context) error {
+	c.left = true
+	return nil
+}
+
+func (c *fakeCluster) LoginCode(context.Context) (api.LoginCode, error) {
+	return api.LoginCode{Code: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}, nil
+}
+
+// seed puts a document there.
+func (c *fakeCluster) seed(kind, name, spec string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putLocked(client.Write{Kind: kind, Name: name, Spec: json.RawMessage(spec)})
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/client"
+)
+
+func (a *app) membersCommand() *cobra.Command {
+	var filter memberFilter
+	cmd := &cobra.Command{
+		Use:   "members",
+		Short: "Who is in the cluster?",
+		Example: `  muster members
+  muster members -o wide --state dead,suspect
+  muster members -o json | jq -r '.members[].endpoint'`,
+		Args: exactly(),
+	}
+	r, f := a.remoteFlags(cmd), outputFlag(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&filter.Region, "region", "", "only those in region `NAME`")
+	flags.StringVar(&filter.Zone, "zone", "", "only those in zone `NAME`")
+	flags.StringVar(&filter.Role, "role", "", "only those with `ROLE` voter or observer")
+	flags.StringSliceVar(&filter.Tags, "tag", nil, "only those with a tag, `KEY` or KEY=VALUE (repeatable)")
+	flags.StringSliceVar(&filter.States, "state", nil, "only those in `STATE` (repeatable)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		members, err := c.Members(ctx)
+		if err != nil {
+			return err
+		}
+		members = filter.of(members)
+		result := struct {
+			Members []muster.Member `json:"members"`
+		}{Members: members}
+		return a.show(*f, result, func(w io.Writer, wide bool) { memberTable(w, members, wide) })
+	}
+	return cmd
+}
+
+// memberFilter picks members; an empty field picks all.
+type memberFilter struct {
+	Region, Zone, Role string
+	Tags, States       []string
+}
+
+// of returns the members that fit, never nil.
+func (f memberFilter) of(members []muster.Member) []muster.Member {
+	fit := []muster.Member{}
+	for _, m := range members {
+		if f.fits(m) {
+			fit = append(fit, m)
+		}
+	}
+	return fit
+}
+
+func (f memberFilter) fits(m muster.Member) bool {
+	for _, tag := range f.Tags {
+		key, value, exact := strings.Cut(tag, "=")
+		if have, ok := m.Tags[key]; !ok || exact && have != value {
+			return false
+		}
+	}
+	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
+}
+
+func memberTable(w io.Writer, members []muster.Member, wide bool) {
+	var g grid
+	head := []string{"NAME", "STATE", "SINCE", "ENDPOINT", "ZONE", "RTT", "REVISION"}
+	if wide {
+		head = append(head, "ID", "REGION", "ROLE", "TAGS", "VERSION", "BOOT", "FOUND-BY", "REASON")
+	}
+	g.row(head...)
+	for _, m := range members {
+		cells := []string{m.Name, stateOf(m), age(m.Since), m.Endpoint, m.Zone, rtt(m), strconv.FormatInt(m.AppliedRevision, 10)}
+		if wide {
+			cells = append(cells, string(m.ID), m.Region, string(m.Role), tagList(m.Tags), m.Version, strconv.FormatUint(m.Boot.Counter, 10), m.DiscoveredBy, m.Reason)
+		}
+		g.row(cells...)
+	}
+	g.write(w)
+}
+
+// stateOf marks a member that answers but is not well.
+func stateOf(m muster.Member) string {
+	if m.State == muster.StateAlive && !m.Healthy {
+		return string(m.State) + ",unhealthy"
+	}
+	return string(m.State)
+}
+
+func rtt(m muster.Member) string {
+	if m.RTT == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1fms", m.RTT)
+}
+
+func tagList(tags map[string]string) string {
+	pairs := make([]string, 0, len(tags))
+	for key, value := range tags {
+		pairs = append(pairs, key+"="+value)
+	}
+	slices.Sort(pairs)
+	return strings.Join(pairs, ",")
+}
+
+func (a *app) whyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why NAME",
+		Short: "Why is a member in its state?",
+		Long: `Shows what the node says of one member, by name or id, and the problems that
+name it. The exit code is 0 if the member is healthy, else 3.`,
+		Example: `  muster why n3`,
+		Args:    exactly("NAME"),
+	}
+	r, f := a.remoteFlags(cmd), outputFlag(cmd)
+	cmd.ValidArgsFunction = a.completeMembers(r)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		member, err := c.Member(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		status, _, err := c.StatusWhen(ctx, client.When{})
+		if err != nil {
+			return err
+		}
+		result := explained{Member: member, Problems: problemsOf(member, status), Observer: status.LocalNode}
+		if err := a.show(*f, result, func(w io.Writer, _ bool) { result.table(w) }); err != nil {
+			return err
+		}
+		if !member.Healthy {
+			return no
+		}
+		return nil
+	}
+	return cmd
+}
+
+// explained is a member with what is known about its state.
+type explained struct {
+	muster.Member
+
+	Observer string           `json:"observer"` // the node that says so
+	Problems []muster.Problem `json:"problems"`
+}
+
+// problemsOf picks the problems whose text names the member.
+func problemsOf(m muster.Member, s muster.Status) []muster.Problem {
+	found := []muster.Problem{}
+	for _, p := range s.Problems {
+		words := strings.FieldsFunc(p.Text, func(r rune) bool { return strings.ContainsRune(" ,;:()[]\"'", r) })
+		if slices.Contains(words, m.Name) || slices.Contains(words, string(m.ID)) || slices.Contains(words, m.ID.Short()) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+func (e explained) table(w io.Writer) {
+	_, _ = fmt.Fprintf(w, "%s is %s, says %s\n\n", cleaned(e.Name), verdictOf(e.Member), cleaned(e.Observer))
+	var g grid
+	g.row("state", fmt.Sprintf("%s for %s (since %s)", e.State, dash(age(e.Since)), dash(stamp(e.Since))))
+	g.row("reason", e.Reason)
+	g.row("endpoint", e.Endpoint)
+	g.row("round trip", rtt(e.Member))
+	g.row("revision", strconv.FormatInt(e.AppliedRevision, 10))
+	g.row("id", string(e.ID))
+	g.row("boot", strconv.FormatUint(e.Boot.Counter, 10))
+	g.row("version", e.Version)
+	g.write(w)
+	problemList(w, e.Problems)
+}
+
+func verdictOf(m muster.Member) string {
+	if m.Healthy {
+		return "healthy"
+	}
+	return "not healthy"
+}
+
+// completeMembers offers the names of the live cluster to the shell.
+func (a *app) completeMembers(r *remote) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer cancel()
+		members, _ := c.Members(ctx) // no names to offer is no fault
+		names := make([]string, len(members))
+		for i, m := range members {
+			names[i] = m.Name
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/api"
+	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/client"
+)
+
+// cluster is what the commands ask of a running node; *client.Client has it.
+type cluster interface {
+	StatusWhen(ctx context.Context, w client.When) (status muster.Status, met bool, err error)
+	Members(ctx context.Context) ([]muster.Member, error)
+	Member(ctx context.Context, idOrName string) (muster.Member, error)
+	ConfigGet(ctx context.Context, kind, name string) (muster.Document, error)
+	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
+	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
+	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
+	Leave(ctx context.Context) error
+	LoginCode(ctx context.Context) (api.LoginCode, error)
+}
+
+// connect makes the client of a node. It asks nothing yet.
+func connect(addr string, token auth.Secret) (cluster, error) {
+	return client.New(client.Config{Addr: addr, Token: token.Reveal()})
+}
+
+// remote is the flags of a command that talks to a node.
+type remote struct {
+	addr       string
+	tokenFile  string
+	cookieFile string
+	timeout    time.Duration
+}
+
+func (a *app) remoteFlags(cmd *cobra.Command) *remote {
+	r := &remote{}
+	flags := cmd.Flags()
+	flags.StringVar(&r.addr, "addr", orDefault(a.getenv("MUSTER_ADDR"), client.DefaultAddr), "`URL` of the node to talk to ($MUSTER_ADDR)")
+	flags.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (default: $MUSTER_TOKEN, or on this machine one made from the cookie)")
+	flags.StringVar(&r.cookieFile, "cluster-cookie-file", "", "make a short-lived token from the cookie in this `FILE`, for a node on this machine")
+	flags.DurationVar(&r.timeout, "timeout", 10*time.Second, "give up after this `DURATION`")
+	return r
+}
+
+// dial connects to the node and bounds the whole command in time. wait is how
+// long the command itself means to wait.
+func (a *app) dial(ctx context.Context, r *remote, wait time.Duration) (context.Context, context.CancelFunc, cluster, error) {
+	addr, err := endpoint(r.addr)
+	if err != nil {
+		return nil, nil, nil, usage("--addr: %w", err)
+	}
+	token, err := a.token(r, addr, wait)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c, err := a.connect(addr, token)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout+wait)
+	return ctx, cancel, c, nil
+}
+
+// token finds the caller's credential: --token-file, MUSTER_TOKEN, or for a node
+// on this machine a token made from the cookie. Without any of them the caller is
+// anonymous.
+func (a *app) token(r *remote, addr string, wait time.Duration) (auth.Secret, error) {
+	if r.tokenFile != "" {
+		raw, err := os.ReadFile(r.tokenFile)
+		if err != nil {
+			return auth.Secret{}, usage("--token-file: %w", err)
+		}
+		return auth.NewSecret(strings.TrimSpace(string(raw))), nil
+	}
+	if r.cookieFile == "" {
+		if text := a.getenv("MUSTER_TOKEN"); text != "" {
+			return auth.NewSecret(text), nil
+		}
+	}
+	path, asked := a.cookiePath(r)
+	if !onThisMachine(addr) {
+		if r.cookieFile != "" {
+			return auth.Secret{}, usage("--cluster-cookie-file makes tokens for nodes on this machine only, and %s is elsewhere", addr).
+				WithFix("muster token create --cluster-cookie-file %s > token, and pass --token-file token", quote(r.cookieFile))
+		}
+		return auth.Secret{}, nil
+	}
+	cookies, err := auth.LoadCookies([]string{path}, a.stdin)
+	if err != nil {
+		if !asked {
+			return auth.Secret{}, nil
+		}
+		return auth.Secret{}, err
+	}
+	return a.mint(cookies, wait)
+}
+
+// cookiePath returns the cookie to make tokens from, and whether anybody asked
+// for it: the one in the default data directory is only tried.
+func (a *app) cookiePath(r *remote) (path string, asked bool) {
+	if r.cookieFile != "" {
+		return r.cookieFile, true
+	}
+	if files := commas(a.getenv("MUSTER_CLUSTER_COOKIE_FILE")); len(files) > 0 && files[0] != "-" {
+		return files[0], true
+	}
+	return filepath.Join(orDefault(a.getenv("MUSTER_DATA_DIR"), "muster-data"), cookieName), false
+}
+
+// mint makes a token for this one command.
+func (a *app) mint(ring auth.Ring, wait time.Duration) (auth.Secret, error) {
+	token, err := ring.Issue(auth.Claims{Subject: a.user(), Role: auth.RoleAdmin, Expires: time.Now().Add(5*time.Minute + wait)})
+	return auth.NewSecret(token), err
+}
+
+// user names the caller in the history of the configuration.
+func (a *app) user() string {
+	for _, name := range []string{"USER", "LOGNAME", "USERNAME"} {
+		if user := muster.Printable(a.getenv(name)); user != "" && len(user) <= 63 {
+			return user
+		}
+	}
+	return "cli"
+}
+
+func onThisMachine(addr string) bool {
+	u, err := url.Parse(addr)
+	if err != nil {
+		return false
+	}
+	if u.Hostname() == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// quote makes a word safe to paste into a shell.
+func quote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

@@ -1,0 +1,245 @@
+package e2e_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster"
+)
+
+// TestStartRefusals: what is wrong at start ends the process within two seconds,
+// with a documented exit code and one line that names cause and fix.
+func TestStartRefusals(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cookie := newCookie(t, filepath.Join(dir, "cookie"))
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, err := os.ReadFile(cookie)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = busy.Close() })
+	const secret = "hunter2-never-shown"
+	cases := []struct {
+		name string
+		args []string
+		exit int
+		code muster.Code
+		want []string
+	}{
+		{"no cookie off loopback", []string{"--mgmt-bind", "0.0.0.0:0"}, 2, muster.CodeCookieMissing, []string{"muster cookie new"}},
+		{"unknown flag", []string{"--cluster-jion-endpoint", "http://x"}, 2, muster.CodeUsage, []string{"--cluster-join-endpoint"}},
+		{"unknown file key", []string{"--config", write("k.yaml", "cluster_config:\n  nmae: x\n", 0o600)}, 2, muster.CodeBadConfig, []string{"nmae", "name"}},
+		{"bad CIDR", []string{"--allowed-address-space", "10.0.0.0/99"}, 2, muster.CodeUsage, []string{"10.0.0.0/99", "--allowed-address-space"}},
+		{"bad DSN", []string{"--config-store", "postgres://u:" + secret + "@h:notaport/db"}, 2, muster.CodeUsage, []string{"--config-store"}},
+		{"short cookie", []string{"--cluster-cookie-file", write("short", "abc", 0o600)}, 2, muster.CodeWeakCookie, []string{"muster cookie new"}},
+		{"readable cookie", []string{"--cluster-cookie-file", write("open", string(good), 0o644)}, 2, muster.CodeCookieReadable, []string{"chmod"}},
+		{"missing cookie file", []string{"--cluster-cookie-file", filepath.Join(dir, "absent")}, 2, "", []string{"absent"}},
+		{"port busy", []string{"--mgmt-bind", busy.Addr().String()}, 1, muster.CodeAddressInUse, []string{busy.Addr().String()}},
+		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeUsage, []string{"--cluster-node-name"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			args := []string{"serve", "--data-dir", filepath.Join(t.TempDir(), "d")}
+			if !slices.Contains(c.args, "--mgmt-bind") {
+				args = append(args, "--mgmt-bind", "127.0.0.1:0")
+			}
+			if !slices.Contains(c.args, "--cluster-cookie-file") && c.code != muster.CodeCookieMissing {
+				args = append(args, "--cluster-cookie-file", cookie)
+			}
+			p := launch(t, append(args, c.args...)...)
+			if exit := p.exit(2 * time.Second); exit != c.exit {
+				t.Errorf("exit %d, want %d", exit, c.exit)
+			}
+			out := p.out.String()
+			for _, want := range append(c.want, string(c.code)) {
+				if !strings.Contains(out, want) {
+					t.Errorf("output lacks %q:\n%s", want, out)
+				}
+			}
+			if strings.Contains(out, secret) {
+				t.Errorf("the password is shown:\n%s", out)
+			}
+		})
+	}
+}
+
+func TestDataDirectoryInUse(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.node("n1").up()
+	second := c.node("n1").start()
+	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.out.String(), string(muster.CodeDataDirInUse)) {
+		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.out)
+	}
+}
+
+// TestWrongCookie: the joiner is told, in all its own places, and the cluster it
+// bothers stays as it was.
+func TestWrongCookie(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n1 := c.node("n1").up()
+	n2 := c.node("n2", "--cluster-join-endpoint", n1.url()).up()
+	all(t, 10*time.Second, n1, n2)
+	wire := newTap(t, n1.addr)
+
+	stranger := newCluster(t)
+	s := stranger.node("stranger", "--cluster-join-endpoint", "http://"+wire.addr()).up()
+	eventually(t, 10*time.Second, func() error { return tellsCookieMismatch(s) })
+	if _, err := s.get("/health", nil); err != nil {
+		t.Errorf("a refused joiner is still alive: %v", err)
+	}
+	if !strings.Contains(s.out.String(), string(muster.CodeCookieMismatch)) {
+		t.Errorf("the joiner's log does not name the reason:\n%s", s.out)
+	}
+
+	sockets, goroutines := n1.sockets(), n1.goroutines()
+	joinerSockets := s.sockets()
+	deadline := time.Now().Add(time.Minute)
+	eventually(t, 70*time.Second, func() error { return stillBefore(deadline) })
+	if now := n1.sockets(); now > sockets+5 {
+		t.Errorf("sockets of the member grew from %d to %d within a minute", sockets, now)
+	}
+	if now := n1.goroutines(); now > goroutines+10 {
+		t.Errorf("goroutines of the member grew from %d to %d within a minute", goroutines, now)
+	}
+	if now := s.sockets(); now > joinerSockets+5 {
+		t.Errorf("sockets of the joiner grew from %d to %d within a minute", joinerSockets, now)
+	}
+	all(t, time.Second, n1, n2)
+	for _, file := range []string{c.cookie, stranger.cookie} {
+		wire.lacks(t, file)
+	}
+}
+
+// tellsCookieMismatch reports nil once /ready and the status of the node name the
+// reason of the refusal.
+func tellsCookieMismatch(n *node) error {
+	s, err := n.status()
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(s.Problems, func(p muster.Problem) bool { return p.Code == muster.CodeCookieMismatch }) {
+		return fmt.Errorf("problems are %+v", s.Problems)
+	}
+	res, data, err := n.request(http.MethodGet, "/ready?verbose", "")
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(data, []byte("cookie")) {
+		return fmt.Errorf("/ready: %s %s", res.Status, data)
+	}
+	return nil
+}
+
+// tap forwards TCP connections and keeps a copy of all bytes.
+type tap struct {
+	listener net.Listener
+	mu       sync.Mutex
+	seen     bytes.Buffer
+}
+
+func newTap(t *testing.T, target string) *tap {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &tap{listener: l}
+	t.Cleanup(func() { _ = l.Close() })
+	go w.accept(target)
+	return w
+}
+
+func (w *tap) addr() string { return w.listener.Addr().String() }
+
+func (w *tap) accept(target string) {
+	for {
+		in, err := w.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", target)
+		if err != nil {
+			_ = in.Close()
+			continue
+		}
+		go w.copy(in, out)
+		go w.copy(out, in)
+	}
+}
+
+func (w *tap) copy(dst, src net.Conn) {
+	_, _ = io.Copy(io.MultiWriter(dst, w), src) // ends with either side
+	_ = dst.Close()
+	_ = src.Close()
+}
+
+func (w *tap) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen.Write(p)
+}
+
+// lacks fails the test if the content of the file crossed the wire.
+func (w *tap) lacks(t *testing.T, file string) {
+	t.Helper()
+	secret, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen.Len() == 0 {
+		t.Fatal("nothing was captured")
+	}
+	if bytes.Contains(w.seen.Bytes(), bytes.TrimSpace(secret)) {
+		t.Errorf("the cookie of %s crossed the wire", filepath.Base(filepath.Dir(file)))
+	}
+}
+
+// TestNothingSecretBetweenMembers captures what two members say to each other
+// while a configuration value and a join pass.
+func TestNothingSecretBetweenMembers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n1 := c.node("n1")
+	wire := newTap(t, n1.addr)
+	n1.args = []string{"--mgmt-advertise", wire.addr()}
+	n1.up()
+	n2 := c.node("n2", "--cluster-join-endpoint", "http://"+wire.addr()).up()
+	all(t, 10*time.Second, n1, n2)
+	const canary = "canary-value-5f1c"
+	if _, err := n2.create("route/demo", `{"password":"`+canary+`"}`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Second, func() error { _, err := n1.read("route/demo"); return err })
+	wire.lacks(t, c.cookie)
+	wire.mu.Lock()
+	defer wire.mu.Unlock()
+	if bytes.Contains(wire.seen.Bytes(), []byte(canary)) {
+		t.Error("a configuration value crossed the wire in clear text")
+	}
+}

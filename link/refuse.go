@@ -1,0 +1,176 @@
+package link
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/musterhq/muster"
+)
+
+// problem is the body of a refusal in clear text (RFC 9457).
+type problem struct {
+	Type     string      `json:"type"`
+	Title    string      `json:"title"`
+	Status   int         `json:"status"`
+	Code     muster.Code `json:"code"`
+	Detail   string      `json:"detail"`
+	Fix      string      `json:"fix"`
+	Accepted []string    `json:"accepted_kids,omitempty"`
+}
+
+// refuseUpgrade answers a request that does not become a link.
+func (l *Link) refuseUpgrade(w http.ResponseWriter, r *http.Request, status int, why *muster.Error) {
+	channel, _ := channelOf(r.Header.Get("Sec-WebSocket-Protocol"))
+	l.metrics.refused(channel, true, why)
+	if status != http.StatusUnauthorized {
+		clearText(w, status, why)
+		return
+	}
+	if !l.fails.allow(r.RemoteAddr, time.Now()) {
+		clearText(w, http.StatusTooManyRequests, muster.Errorf(muster.CodeTooManyRequests, "too many failed handshakes from this address"))
+		return
+	}
+	l.log.Info("refused a link with another cookie", "remote", r.RemoteAddr, "text", why.Text)
+	accepted := make([]string, 0, 2)
+	for _, k := range l.cfg.Keys() {
+		accepted = append(accepted, k.ID)
+	}
+	clearText(w, status, why, accepted...)
+}
+
+// clearText writes a refusal outside of a sealed connection.
+func clearText(w http.ResponseWriter, status int, why *muster.Error, accepted ...string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Connection", "close")
+	switch status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		h.Set("Retry-After", "1")
+	case http.StatusUpgradeRequired:
+		h.Set("Upgrade", "websocket")
+		h.Set("Connection", "Upgrade, close")
+	}
+	w.WriteHeader(status)
+	info, _ := why.Code.Info()
+	_ = json.NewEncoder(w).Encode(problem{ // the client may be gone
+		Type: "about:blank", Title: info.Title, Status: status, Code: why.Code,
+		Detail: why.Text, Fix: why.Advice(), Accepted: accepted,
+	})
+}
+
+// maxProblem bounds how much of an answer's body is read.
+const maxProblem = 4 << 10
+
+// answerError turns an answer other than 101 into an error. key is the one we used.
+func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem)) // what is there has to do
+	p, ours := readProblem(resp, body)
+	switch {
+	case resp.StatusCode == http.StatusUpgradeRequired:
+		return muster.Errorf(muster.CodeUpgradeStripped, "%s: a proxy between us removed the Upgrade header", endpoint)
+	case !ours:
+		return foreignAnswer(endpoint, resp, body)
+	case p.Code == muster.CodeCookieMismatch:
+		accepted := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
+		return muster.Errorf(muster.CodeCookieMismatch, "%s is a muster node that accepts [%s], ours [%s]: cookie rotated, or another cluster",
+			endpoint, strings.Join(accepted[:min(4, len(accepted))], ", "), key.ID)
+	}
+	return &muster.Error{
+		Code: p.Code, Text: muster.Printable(endpoint + ": " + p.Detail), Fix: muster.Printable(p.Fix),
+	}
+}
+
+// readProblem reports whether an answer was written by a muster node.
+func readProblem(resp *http.Response, body []byte) (problem, bool) {
+	statuses := []int{400, 401, 403, 426, 429, 503}
+	if !slices.Contains(statuses, resp.StatusCode) ||
+		!strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
+		return problem{}, false
+	}
+	var p problem
+	if err := json.Unmarshal(body, &p); err != nil {
+		return problem{}, false
+	}
+	_, known := p.Code.Info()
+	return p, known
+}
+
+// foreignAnswer describes an answer that no muster node wrote.
+func foreignAnswer(endpoint string, resp *http.Response, body []byte) *muster.Error {
+	status := muster.Printable(resp.Status)
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return muster.Errorf(muster.CodePeerUnreachable, "%s: a proxy answers %s for the node", endpoint, status)
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return muster.Errorf(muster.CodeNotMuster, "%s answers %s to %s; redirects are not followed",
+			endpoint, status, muster.Printable(resp.Header.Get("Location")))
+	}
+	if strings.Contains(string(body), "HTTP request to an HTTPS server") {
+		return muster.Errorf(muster.CodeNotMuster, "%s speaks TLS", endpoint).WithFix("write https:// in the endpoint")
+	}
+	return muster.Errorf(muster.CodeNotMuster, "%s answers %s", endpoint, status)
+}
+
+// unreachable turns a failure to connect into an error, unless it is one with a
+// code already.
+func unreachable(endpoint string, err error) *muster.Error {
+	if e, ok := errors.AsType[*muster.Error](err); ok {
+		return e
+	}
+	if isTLS(err) && strings.Contains(err.Error(), "does not look like a TLS handshake") {
+		return muster.Errorf(muster.CodePeerUnreachable, "%s: %w", endpoint, err).WithFix("write http:// in the endpoint, or serve TLS there")
+	}
+	return muster.Errorf(muster.CodePeerUnreachable, "%s: %w", endpoint, err)
+}
+
+// Class sorts the outcome of reaching a node into one word: ok, dns, refused,
+// timeout, tls, not-muster or other-node.
+func Class(err error) string {
+	switch code := muster.CodeOf(err); {
+	case err == nil:
+		return "ok"
+	case code == muster.CodeNotMuster || code == muster.CodeUpgradeStripped:
+		return "not-muster"
+	case isDNS(err):
+		return "dns"
+	case isTLS(err):
+		return "tls"
+	case isTimeout(err) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH):
+		return "timeout"
+	case slices.Contains([]muster.Code{muster.CodePeerUnreachable, muster.CodeInternal, muster.CodeAddressNotAllowed, muster.CodeBadConfig}, code):
+		return "refused"
+	}
+	return "other-node" // a muster node that has its reasons
+}
+
+func isDNS(err error) bool {
+	_, ok := errors.AsType[*net.DNSError](err)
+	return ok
+}
+
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	return ok
+}

@@ -1,0 +1,57 @@
+package mgmt_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/client"
+)
+
+// TestGoClientAndSurfaceUnderstandEachOther takes the Go client through a whole
+// story; the transport checks every answer against the description.
+func TestGoClientAndSurfaceUnderstandEachOther(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil)
+	c, err := client.New(client.Config{Addr: s.url, Token: s.token(t, auth.RoleOperator), HTTPClient: s.client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := c.ConfigPut(t.Context(), client.Write{Kind: "route", Name: "demo", Spec: []byte(`{"w":1}`), Reason: "first try"})
+	if err != nil || doc.Rev != 1 || doc.Reason != "first try" {
+		t.Fatalf("put: %+v, %v", doc, err)
+	}
+	_, err = c.ConfigPut(t.Context(), client.Write{Kind: "route", Name: "demo", Spec: []byte("2"), Expect: 9})
+	if conflict, ok := errors.AsType[*client.Conflict](err); !ok || conflict.Current.Rev != 1 {
+		t.Errorf("conflict: %v", err)
+	}
+	if got, err := c.ConfigGet(t.Context(), "route", "demo"); err != nil || string(got.Spec) != `{"w":1}` {
+		t.Errorf("get: %+v, %v", got, err)
+	}
+	if rev, err := c.ConfigDelete(t.Context(), client.Write{Kind: "route", Name: "demo", Expect: 1}); err != nil || rev != 2 {
+		t.Errorf("delete: %d, %v", rev, err)
+	}
+	if list, rev, err := c.ConfigList(t.Context(), ""); err != nil || len(list) != 0 || rev != 2 {
+		t.Errorf("list: %v at %d, %v", list, rev, err)
+	}
+	if changes, err := c.Changes(t.Context(), 0, 0); err != nil || len(changes) != 2 || changes[1].Op != muster.OpDelete {
+		t.Errorf("changes: %v, %v", changes, err)
+	}
+	if status, ok, err := c.StatusWhen(t.Context(), client.When{Expected: 3}); err != nil || ok || status.HealthyMembers != 2 {
+		t.Errorf("status: %+v, %v, %v", status, ok, err)
+	}
+	if who, err := c.Caller(t.Context()); err != nil || who.Role != "operator" {
+		t.Errorf("caller: %+v, %v", who, err)
+	}
+	s.events.add("one")
+	for e, err := range c.Events(t.Context(), "") {
+		if err != nil || e.Text != "one" || e.ID == "" {
+			t.Errorf("event: %+v, %v", e, err)
+		}
+		break
+	}
+	if _, err := c.Member(t.Context(), "n9"); muster.CodeOf(err) != muster.CodeNotFound {
+		t.Errorf("member: %v", err)
+	}
+}

@@ -1,0 +1,132 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/go-sockaddr/template"
+
+	"github.com/musterhq/muster"
+)
+
+// advertiseNone makes a node outbound-only: it calls others, nobody calls it.
+const advertiseNone = "none"
+
+// advertised works out the endpoint URL that this node tells others: the given
+// value (URL, host:port, host, or a go-sockaddr template), else the bound IP if
+// it is a specific one, else the source address of the route to a join endpoint,
+// else a private address of this machine. "none" yields "".
+func advertised(given string, bound netip.AddrPort, prefix string, joins []string) (string, error) {
+	if given == advertiseNone {
+		return "", nil
+	}
+	if given != "" {
+		return givenEndpoint(given, bound, prefix)
+	}
+	ip := bound.Addr()
+	if ip.IsUnspecified() {
+		var err error
+		if ip, err = routeTo(joins); err != nil {
+			if ip, err = privateAddress(); err != nil {
+				return "", err
+			}
+		}
+	}
+	return endpoint(netip.AddrPortFrom(ip, bound.Port()).String(), prefix), nil
+}
+
+func endpoint(hostport, prefix string) string { return "http://" + hostport + prefix }
+
+func givenEndpoint(given string, bound netip.AddrPort, prefix string) (string, error) {
+	if strings.Contains(given, "{{") {
+		out, err := template.Parse(given)
+		if err != nil || strings.TrimSpace(out) == "" {
+			return "", muster.Errorf(muster.CodeAdvertise, "--mgmt-advertise %q yields no address (%v)", given, err)
+		}
+		given = strings.TrimSpace(out)
+	}
+	if !strings.Contains(given, "://") {
+		if _, _, err := net.SplitHostPort(given); err != nil {
+			given = net.JoinHostPort(strings.Trim(given, "[]"), strconv.Itoa(int(bound.Port())))
+		}
+		given = endpoint(given, prefix)
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", muster.Errorf(muster.CodeAdvertise, "--mgmt-advertise %q is neither a URL nor host:port", muster.Printable(given))
+	}
+	return strings.TrimSuffix(u.String(), "/"), usable(u.Hostname(), bound.Addr())
+}
+
+// usable refuses addresses that other nodes could not dial.
+func usable(host string, bound netip.Addr) error {
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return nil // a name: the accepting node dials it back and says what it found
+	}
+	switch {
+	case ip.IsUnspecified(), ip.IsMulticast(), ip.IsLinkLocalUnicast():
+	case ip.IsLoopback() && !bound.IsLoopback():
+	default:
+		return nil
+	}
+	return muster.Errorf(muster.CodeAdvertise, "other nodes cannot use the advertised address %s", ip)
+}
+
+// routeTo returns the source address that this machine would use towards the
+// first join endpoint. No packet is sent.
+func routeTo(joins []string) (netip.Addr, error) {
+	for _, join := range joins {
+		u, err := url.Parse(join)
+		if err != nil {
+			continue
+		}
+		conn, err := (&net.Dialer{}).DialContext(context.Background(), "udp", net.JoinHostPort(u.Hostname(), "9"))
+		if err != nil {
+			continue
+		}
+		local, ok := conn.LocalAddr().(*net.UDPAddr)
+		_ = conn.Close() // nothing was sent
+		if ok && !local.AddrPort().Addr().IsLoopback() {
+			return local.AddrPort().Addr().Unmap(), nil
+		}
+	}
+	return netip.Addr{}, muster.Errorf(muster.CodeAdvertise, "no join endpoint has a route")
+}
+
+// privateAddress returns a private address of this machine, IPv4 first: that is
+// what the other machines most likely have too.
+func privateAddress() (netip.Addr, error) {
+	for _, t := range []string{`{{ GetPrivateInterfaces | include "type" "IPv4" | attr "address" }}`, `{{ GetPrivateIP }}`} {
+		out, err := template.Parse(t)
+		if err != nil {
+			continue
+		}
+		if ip, err := netip.ParseAddr(strings.TrimSpace(out)); err == nil {
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, muster.Errorf(muster.CodeAdvertise, "no private address to advertise; candidates: %s", candidates())
+}
+
+func candidates() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Sprintf("unknown (%v)", err)
+	}
+	var list []string
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+			list = append(list, p.Addr().String())
+		}
+	}
+	if len(list) == 0 {
+		return "none but loopback"
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,244 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/gossip"
+	"github.com/musterhq/muster/join"
+	"github.com/musterhq/muster/link"
+	"github.com/musterhq/muster/mgmt"
+	"github.com/musterhq/muster/store"
+	"github.com/musterhq/muster/web"
+)
+
+func (n *node) newRoster() *roster {
+	return &roster{
+		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
+		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, rows: n.state.Peers(),
+	}
+}
+
+// saveOthers keeps the list for the next start, without this node itself.
+func (n *node) saveOthers(rows []store.Member) error {
+	return n.state.SetPeers(slices.DeleteFunc(slices.Clone(rows), func(m store.Member) bool { return m.ID == n.self.ID }))
+}
+
+// memberTable returns the durable list, or nil before the cluster is known.
+func (n *node) memberTable() memberTable {
+	if c := n.core.Load(); c != nil {
+		return c.store
+	}
+	return nil
+}
+
+func (n *node) buildSeeker() (err error) {
+	cfg := join.Config{
+		State: n.state, Meet: n.meet, Class: link.Class, PeerFrom: link.PeerFrom,
+		Endpoint: n.endpoint, Role: n.cfg.Role, Zone: n.cfg.Zone, Version: n.cfg.Version,
+		ClusterName: n.cfg.ClusterName, Store: store.KindSQLite, StoreFixed: n.cfg.Store == StoreSQLite,
+		JoinEndpoints: n.cfg.JoinEndpoints, JoinNodeID: n.cfg.JoinNodeID,
+		Expect: n.cfg.BootstrapExpect, Formation: n.cfg.Formation,
+		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.draining.Load,
+		Joined: n.joined, Gossip: func(ctx context.Context, ids ...muster.NodeID) error { return n.gossip.Join(ctx, ids...) },
+		Admitted: n.admitted, OnAlarm: n.alarm,
+		Log: n.log, Metrics: n.cfg.Metrics,
+	}
+	if n.shared != nil {
+		cfg.Registry, cfg.Store, cfg.StoreFixed = n.shared, store.KindPostgres, true
+	}
+	cfg.Listed = n.listed()
+	if n.finder != nil {
+		cfg.Discovered, cfg.Settled = n.discovered, n.finder.Settled
+	}
+	n.seeker, err = join.New(cfg)
+	return err
+}
+
+// listed counts the nodes of the longest fixed list among the discovery methods.
+func (n *node) listed() (most int) {
+	for _, source := range n.cfg.Discovery {
+		if list, ok := source.(interface{ Len() int }); ok {
+			most = max(most, list.Len())
+		}
+	}
+	return most
+}
+
+// meet dials an endpoint for the seeker. The link is made after the seeker.
+func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) (join.Meeting, error) {
+	return join.MeetOver(n.link)(ctx, endpoint, target)
+}
+
+func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
+	n.link, err = link.New(link.Config{
+		Self: n.self, Keys: n.linkKeys, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
+		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
+		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
+		Log: n.log, Metrics: n.cfg.Metrics,
+	})
+	return err
+}
+
+func (n *node) linkKeys() (keys []link.Key) {
+	for _, k := range n.cfg.Cookies.LinkKeys() {
+		keys = append(keys, link.Key{ID: k.ID, PSK: k.PSK})
+	}
+	return keys
+}
+
+func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
+	n.gossip, err = gossip.New(gossip.Config{
+		Self:  gossip.Self{ID: n.self.ID, Key: n.self.Key, Boot: n.self.Boot, Name: n.self.Name},
+		Inbox: inbox, Link: n.link, Meta: n.meta, Profile: gossip.Profile(n.cfg.Profile),
+		Digest: n.digest, Observe: n.observe, OnEvent: n.memberChanged,
+		Log: n.log, Metrics: n.cfg.Metrics,
+	})
+	return err
+}
+
+// meta is what this node tells all others through gossip.
+func (n *node) meta() gossip.Meta {
+	return gossip.Meta{
+		Endpoint: n.endpoint, Zone: n.cfg.Zone, Version: n.cfg.Version,
+		Role: n.cfg.Role, Draining: n.draining.Load(),
+	}
+}
+
+func (n *node) digest() []byte {
+	if c := n.core.Load(); c != nil {
+		return c.replica.Digest()
+	}
+	return nil
+}
+
+func (n *node) observe(digest []byte) {
+	if c := n.core.Load(); c != nil {
+		c.replica.Observe(digest)
+	}
+}
+
+func (n *node) buildAPI() (err error) {
+	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.api, err = mgmt.New(mgmt.Config{
+		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: verifier{n},
+		Logins: n.logins, UI: web.Handler(), Link: n.link,
+		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
+		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
+		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
+		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
+	})
+	return err
+}
+
+// allowedHosts are the names that callers may use: those that were given and the
+// one that is advertised.
+func (n *node) allowedHosts() []string {
+	hosts := slices.Clone(n.cfg.AllowedHosts)
+	if u, err := url.Parse(n.endpoint); err == nil && u.Hostname() != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	return hosts
+}
+
+// verifier checks tokens against this node's cookies and cluster.
+type verifier struct{ n *node }
+
+func (v verifier) Verify(token string) (auth.Claims, error) {
+	return v.n.cfg.Cookies.VerifyFor(token, v.n.state.Cluster().ID)
+}
+
+// linkUp is told of every link whose HELLO has verified.
+func (n *node) linkUp(h link.Hello) {
+	n.keys.add(h.ID, h.PublicKey)
+	n.gossip.Heal(h.ID)
+}
+
+// admitted is told of a node that this one let in.
+func (n *node) admitted(m store.Member) {
+	n.journal.add(muster.Event{
+		Kind: muster.EventJoin, Subject: m.Name,
+		Text: fmt.Sprintf("%s joined from %s", m.Name, m.Endpoint),
+	})
+	n.learn([]store.Member{m})
+}
+
+func (n *node) alarm(code muster.Code, text string) {
+	n.log.Error("cluster alarm", "code", code, "text", text)
+	n.journal.add(muster.Event{Kind: muster.EventClusterAlarm, Code: code, Text: text})
+	n.changed.fire()
+}
+
+// memberChanged is told of every change of a member, in order.
+func (n *node) memberChanged(e gossip.Event) {
+	text := fmt.Sprintf("%s is %s", e.Member.Name, e.To)
+	if e.From != "" && e.From != e.To {
+		text = fmt.Sprintf("%s: %s -> %s", e.Member.Name, e.From, e.To)
+	}
+	if e.Member.Reason != "" {
+		text += " (" + e.Member.Reason + ")"
+	}
+	kind := muster.EventMemberState
+	if e.Updated {
+		kind = muster.EventMemberUpdate
+	}
+	n.journal.add(muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text})
+	n.logMember(e)
+	n.roster.poke()
+	n.changed.fire()
+}
+
+// logMember uses the phrases that operators of other systems search for.
+func (n *node) logMember(e gossip.Event) {
+	attrs := []any{"member", e.Member.Name, "member_id", e.Member.ID, "reason", e.Member.Reason}
+	switch {
+	case e.Member.Self || e.From == e.To:
+	case e.To == muster.StateSuspect:
+		n.log.Warn("node marked as suspect", attrs...)
+	case e.To == muster.StateDead:
+		n.log.Warn("node marked as dead", attrs...)
+	case e.To == muster.StateLeft:
+		n.log.Info("node left", attrs...)
+	case e.To == muster.StateAlive:
+		n.log.Info("node is alive", attrs...)
+	}
+}
+
+// rows shows all members that have not left, this node included, to the seeker.
+func (n *node) rows() (list []store.Member) {
+	for _, v := range n.gossip.Members() {
+		if v.State == muster.StateLeft {
+			continue
+		}
+		list = append(list, store.Member{
+			ID: v.ID, Name: v.Name, Endpoint: v.Endpoint, Boot: v.Boot, Role: v.Role,
+			Version: v.Version, Zone: v.Zone, State: v.State,
+		})
+	}
+	return list
+}
+
+// holder finds the live member with a name.
+func (n *node) holder(name string) (join.Holder, bool) {
+	views := n.gossip.Members()
+	i := slices.IndexFunc(views, func(v gossip.View) bool { return v.Name == name && !v.State.Gone() })
+	if i < 0 {
+		return join.Holder{}, false
+	}
+	return join.Holder{ID: views[i].ID, Endpoint: views[i].Endpoint, State: views[i].State}, true
+}
+
+// The node is what its own HTTP surface asks.
+var (
+	_ mgmt.Node        = (*node)(nil)
+	_ mgmt.ConfigStore = (*node)(nil)
+	_ http.Handler     = (*mgmt.API)(nil)
+)

@@ -1,0 +1,143 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/discovery"
+	"github.com/musterhq/muster/join"
+	"github.com/musterhq/muster/mgmt"
+	"github.com/musterhq/muster/replica"
+	"github.com/musterhq/muster/store"
+)
+
+// Values of Config.Store besides a postgres:// URL.
+const (
+	StoreAuto   = "auto"   // SQLite on the node that forms the cluster, its store over the link elsewhere
+	StoreSQLite = "sqlite" // this node's own disk
+	StorePeer   = "peer"   // never an own store
+)
+
+// Config describes a node. The zero value of every field but DataDir is usable.
+type Config struct {
+	DataDir string // created if absent, mode 0700; one process at a time
+
+	Bind         string   // address of the one port; default 127.0.0.1:9113
+	Advertise    string   // URL, host:port, template, or "none"; default: worked out from Bind
+	PathPrefix   string   // of everything this node serves, for example /cluster; default none
+	AllowedHosts []string // further values of the Host header
+
+	ClusterName string // of a cluster formed here; default "muster"
+	NodeName    string // default: persisted, else host name and four random characters
+	Role        muster.Role
+	Region      string
+	Zone        string
+	Tags        map[string]string
+
+	Cookies  auth.Ring // required; the first signs and dials
+	Insecure bool      // allow logins over plain HTTP from other machines, and say so
+
+	JoinEndpoints   []string // URLs of members; a node with one never forms a cluster alone
+	JoinNodeID      string   // name or id that must answer there
+	BootstrapExpect int      // voters that form the cluster together; 0 = not given
+	Formation       string   // auto (default) or never
+	Discovery       []discovery.Source
+	AllowedSpace    []netip.Prefix // addresses that may be dialled; empty = all usable ones
+
+	Store      string        // StoreAuto (default), StoreSQLite, StorePeer or a postgres:// URL
+	Profile    string        // of gossip: lan (default), safe, wan, local
+	DrainDelay time.Duration // between "not ready" and leaving, at the end; default 0
+
+	AuthAnonymous string // none, status (default), read
+	MetricsPublic bool
+
+	Version string
+	Log     *slog.Logger         // nil = silent
+	Metrics *prometheus.Registry // nil = a registry of its own
+
+	// The rest serves simulations and programs with their own network or stores.
+
+	Listener net.Listener // instead of listening on Bind
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	// OpenStore replaces the real stores; kind is what the node would open.
+	OpenStore func(kind store.Kind) (store.Store, error)
+	// OpenMirror replaces the mirror file.
+	OpenMirror func() (replica.Mirror, error)
+	// OpenState replaces the node's own files.
+	OpenState func() (*join.State, error)
+}
+
+func (c Config) withDefaults() Config {
+	c.Bind = orDefault(c.Bind, fmt.Sprintf("127.0.0.1:%d", muster.DefaultPort))
+	c.ClusterName = orDefault(c.ClusterName, "muster")
+	c.Store = orDefault(c.Store, StoreAuto)
+	c.Formation = orDefault(c.Formation, join.FormationAuto)
+	c.AuthAnonymous = orDefault(c.AuthAnonymous, string(mgmt.AnonymousStatus))
+	c.Version = orDefault(c.Version, "devel")
+	c.Profile = orDefault(c.Profile, "lan")
+	if c.Role == "" {
+		c.Role = muster.RoleVoter
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Tags == nil {
+		c.Tags = map[string]string{}
+	}
+	return c
+}
+
+func orDefault(value, fallback string) string {
+	if value == "" {
+		return fallback
+	}
+	return value
+}
+
+// validate reports every fault at once.
+func (c Config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, muster.Errorf(muster.CodeBadConfig, format, args...))
+	}
+	if c.DataDir == "" && c.OpenState == nil {
+		fault("no data directory is given (--data-dir)")
+	}
+	if c.NodeName != "" && muster.CheckName(c.NodeName) != nil {
+		fault("--cluster-node-name: %v", muster.CheckName(c.NodeName))
+	}
+	if err := muster.CheckName(c.ClusterName); err != nil {
+		fault("--cluster-name: %v", err)
+	}
+	if c.BootstrapExpect < 0 {
+		fault("--bootstrap-expect %d: want 1 or more", c.BootstrapExpect)
+	}
+	if c.PathPrefix != "" && (!strings.HasPrefix(c.PathPrefix, "/") || strings.HasSuffix(c.PathPrefix, "/")) {
+		fault("--mgmt-path-prefix %q: want a leading and no trailing slash", muster.Printable(c.PathPrefix))
+	}
+	if len(c.Cookies) == 0 {
+		faults = append(faults, muster.Errorf(muster.CodeCookieMissing, "no cluster cookie is given (--cluster-cookie-file)"))
+	}
+	return errors.Join(faults...)
+}
+
+// dsn returns the database URL, or "" if the store is another one.
+func (c Config) dsn() string {
+	if strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://") {
+		return c.Store
+	}
+	return ""
+}
