@@ -164,7 +164,7 @@ func (s *Seeker) join(ctx context.Context, t *target, m Meeting) error {
 	}
 	var answer reply
 	body := request{Endpoint: cmp.Or(s.cfg.Endpoint, Outbound), ClusterName: s.cfg.ClusterName, Zone: s.cfg.Zone, Version: s.cfg.Version}
-	candidates, err := call(ctx, m, PathJoin, body, &answer)
+	candidates, err := call(ctx, m, exchange{PathJoin, body, &answer})
 	if err != nil {
 		s.hear(candidates)
 		return err

@@ -113,7 +113,7 @@ func (s *Seeker) former(o outlook) bool {
 // for its promise if it is this node that should form.
 func (s *Seeker) confer(ctx context.Context, t *target, m Meeting) error {
 	var theirs view
-	if _, err := call(ctx, m, PathCandidates, s.view(), &theirs); err != nil {
+	if _, err := call(ctx, m, exchange{PathCandidates, s.view(), &theirs}); err != nil {
 		return err
 	}
 	peer := m.Peer()
@@ -243,7 +243,7 @@ func (s *Seeker) ask(ctx context.Context, m Meeting, round uint64) error {
 	body := s.view()
 	body.Round = round
 	var answer grantedView
-	candidates, err := call(ctx, m, PathPromise, body, &answer)
+	candidates, err := call(ctx, m, exchange{PathPromise, body, &answer})
 	if err != nil {
 		s.hear(candidates)
 		return err
@@ -376,13 +376,13 @@ func (s *Seeker) offer(ctx context.Context, t *target, m Meeting) error {
 	if due {
 		body := replyOf(s.cfg.State.Cluster(), s.roster(peer.ID))
 		body.Round = round
-		if _, err := call(ctx, m, PathCommit, body, &struct{}{}); err != nil {
+		if _, err := call(ctx, m, exchange{PathCommit, body, &struct{}{}}); err != nil {
 			return err
 		}
 		s.confirm(peer.ID)
 	}
 	s.mu.Lock()
-	t.answered(muster.CodeNotFormed, describe(peer.ID, peer.Name)+" belongs to no cluster yet", suspectWait)
+	t.answered(muster.CodeNotFormed, describe(peer.ID, peer.Name)+" belongs to no cluster yet", lastDelay)
 	s.mu.Unlock()
 	return nil
 }

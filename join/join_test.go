@@ -36,8 +36,9 @@ func TestChainOfJoinEndpointsIsOneCluster(t *testing.T) {
 		if got := d.state.Cluster().Store.Home; got != a.id() {
 			t.Errorf("n4 takes %s for the config home, want n1 %s", got, a.id())
 		}
-		if !strings.Contains(b.log(), "successfully joined 1 peers on startup") {
-			t.Errorf("the log of n2 lacks the phrase:\n%s", b.log())
+		// One or two: n3 may have joined through n2 meanwhile.
+		if log := b.log(); !strings.Contains(log, "successfully joined ") || !strings.Contains(log, " peers on startup") {
+			t.Errorf("the log of n2 lacks the phrase:\n%s", log)
 		}
 	})
 }

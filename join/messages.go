@@ -72,7 +72,7 @@ type view struct {
 	Candidates []Candidate   `json:"candidates"`
 }
 
-// granted answers PathPromise.
+// grantedView answers PathPromise: whose the promise is now.
 type grantedView struct {
 	view
 	To      muster.NodeID `json:"to"`
@@ -87,35 +87,42 @@ type refusal struct {
 	Candidates []Candidate `json:"candidates,omitempty"`
 }
 
+// exchange is one call: what is sent where, and where the answer goes.
+type exchange struct {
+	path         string
+	body, answer any
+}
+
 // call sends one message over a meeting and decodes the answer. A refusal comes
-// back as a *muster.Error with the words of the other side.
-func call(ctx context.Context, m Meeting, path string, body, answer any) ([]Candidate, error) {
+// back as a *muster.Error with the words of the other side, and with the
+// candidates that it names.
+func call(ctx context.Context, m Meeting, e exchange) ([]Candidate, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	data, err := json.Marshal(body)
+	data, err := json.Marshal(e.body)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+path, bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+e.path, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := m.RoundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("call %s: %w", path, err)
+		return nil, fmt.Errorf("call %s: %w", e.path, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err = io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, fmt.Errorf("read the answer to %s: %w", path, err)
+		return nil, fmt.Errorf("read the answer to %s: %w", e.path, err)
 	}
 	if resp.StatusCode == http.StatusOK {
-		return nil, json.Unmarshal(data, answer)
+		return nil, json.Unmarshal(data, e.answer)
 	}
 	var r refusal
 	if err := json.Unmarshal(data, &r); err != nil || r.Code == "" {
-		return nil, fmt.Errorf("call %s: status %d without a reason", path, resp.StatusCode)
+		return nil, fmt.Errorf("call %s: status %d without a reason", e.path, resp.StatusCode)
 	}
 	return r.Candidates, &muster.Error{Code: r.Code, Text: muster.Printable(r.Text), Fix: muster.Printable(r.Fix)}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/store"
 )
 
 // Stage is how far a node has come.
@@ -49,7 +50,7 @@ func (s *Seeker) Status() Status {
 	cluster := s.cfg.State.Cluster()
 	live := len(s.cfg.Live())
 	promise := s.cfg.State.Promised()
-	peers := len(s.cfg.State.Peers())
+	peers := expected(s.cfg.State.Peers())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{Cluster: cluster, Endpoints: s.endpointsLocked()}
@@ -59,6 +60,16 @@ func (s *Seeker) Status() Status {
 	}
 	st.Problems = s.problemsLocked(st.Stage, cluster, promise)
 	return st
+}
+
+// expected counts the known members that did not say good-bye.
+func expected(peers []store.Member) (n int) {
+	for _, m := range peers {
+		if m.State != muster.StateLeft {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Seeker) endpointsLocked() []EndpointStatus {
@@ -166,7 +177,7 @@ func (s *Seeker) endpointProblemsLocked() []muster.Problem {
 		case "", muster.CodeOK, muster.CodeSelf, muster.CodeNotFormed, muster.CodeDraining, muster.CodeWaitingForPeers:
 			continue
 		}
-		list = append(list, problem(t.code, t.endpoint+": "+t.text, t.fix, t.since))
+		list = append(list, problem(t.code, t.named(), t.fix, t.since))
 	}
 	return list
 }

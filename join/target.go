@@ -3,6 +3,7 @@ package join
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -54,14 +55,21 @@ func (t *target) id() muster.NodeID {
 	return t.claimed
 }
 
-// explicit reports whether a person or discovery named the endpoint, as opposed
-// to another node or the node's own memory.
+// from reports whether a source has named the endpoint.
 func (t *target) from(source string) bool { return slices.Contains(t.sources, source) }
 
 func (t *target) addSource(source string) {
 	if !t.from(source) && len(t.sources) < 8 {
 		t.sources = append(t.sources, source)
 	}
+}
+
+// named returns the last answer with the endpoint in it.
+func (t *target) named() string {
+	if strings.Contains(t.text, t.endpoint) {
+		return t.text
+	}
+	return t.endpoint + ": " + t.text
 }
 
 // answered notes an answer that is no failure, and when to call again.

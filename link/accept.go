@@ -52,12 +52,15 @@ func (l *Link) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		clearText(w, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "links need HTTP/1.1"))
 		return
 	}
-	tuneSocket(nc)
+	tuneSocket(nc, up.channel)
 	br := bufio.NewReaderSize(nc, 4096)
 	if len(ahead) > 0 {
 		br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(ahead), nc), 4096)
 	}
-	l.accept(l.newSession(nc, br, false), up)
+	s := l.newSession(nc, br, up.channel, false)
+	if !l.spawn(func() { l.accept(s, up) }) { // not here: the server's buffers are free when we return
+		s.closeWith(errShutdown)
+	}
 }
 
 // hijack takes the connection over, with the bytes that were read ahead.

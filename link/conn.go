@@ -37,7 +37,9 @@ func (l *Link) newConn(s *session, hello Hello, h handshake) *conn {
 	l.reg.add(c)
 	s.onClose(func() {
 		c.cancel()
-		l.reg.remove(c)
+		if l.reg.remove(c) {
+			l.metrics.ended(c)
+		}
 	})
 	return c
 }
@@ -89,10 +91,13 @@ func (r *registry) add(c *conn) {
 	r.conns[c] = struct{}{}
 }
 
-func (r *registry) remove(c *conn) {
+// remove takes a connection out and reports whether it was up.
+func (r *registry) remove(c *conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	_, there := r.conns[c]
 	delete(r.conns, c)
+	return there && c.up
 }
 
 // markUp counts c as an admitted link, unless it was closed meanwhile.
@@ -244,14 +249,11 @@ func (l *Link) settleBoot(c *conn) *muster.Error {
 // establish makes an admitted connection known.
 func (l *Link) establish(c *conn) error {
 	c.max = maxMessage
-	if c.channel != ChannelPacket {
-		c.limit = 0
-	}
 	_ = c.nc.SetDeadline(time.Time{}) // a closed connection shows at the first use
 	if !l.reg.markUp(c) {
 		return fmt.Errorf("link to %s: %w", c.hello.Name, c.closedBy())
 	}
-	l.metrics.handshake(c, "ok")
+	l.metrics.up(c)
 	l.log.Debug("link is up", "peer", c.hello.ID, "name", c.hello.Name, "channel", c.channel, "inbound", c.inbound)
 	if l.cfg.OnUp != nil {
 		l.cfg.OnUp(c.hello)

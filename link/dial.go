@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -24,6 +25,13 @@ type destination struct {
 	endpoint string
 	target   muster.NodeID // empty = whoever answers
 	channel  Channel
+}
+
+// attempt is one try to open a link.
+type attempt struct {
+	destination
+	url *url.URL
+	key Key
 }
 
 // dial opens a link. The result has been admitted by both sides. Every error is a
@@ -64,7 +72,8 @@ func (l *Link) dialOnce(ctx context.Context, to destination) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.handshakeWithin(ctx, nc, u, to, keys[0])
+	tuneSocket(nc, to.channel)
+	return l.handshakeWithin(ctx, nc, attempt{to, u, keys[0]})
 }
 
 // hostPort returns the address to dial for a URL.
@@ -76,23 +85,39 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// handshakeWithin takes nc over: it becomes the returned link or is closed.
-func (l *Link) handshakeWithin(ctx context.Context, nc net.Conn, u *url.URL, to destination, key Key) (*conn, error) {
-	stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // unblocks whatever is under way
-	defer stop()
+// slot waits for its turn to shake hands. The slots keep a node that meets many
+// others at once from computing for all of them at the same time; a peer that does
+// not answer holds one for a short time only.
+func (l *Link) slot(ctx context.Context) (func(), error) {
 	select {
 	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
 	case <-ctx.Done():
-		_ = nc.Close()
 		return nil, ctx.Err()
 	}
-	c, err := l.clientHandshake(ctx, nc, u, to, key)
+	release := sync.OnceFunc(func() { <-l.slots })
+	timer := time.AfterFunc(slotLimit, release)
+	return func() {
+		timer.Stop()
+		release()
+	}, nil
+}
+
+// handshakeWithin takes nc over: it becomes the returned link or is closed.
+func (l *Link) handshakeWithin(ctx context.Context, nc net.Conn, a attempt) (*conn, error) {
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // unblocks whatever is under way
+	defer stop()
+	release, err := l.slot(ctx)
+	if err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("wait for other handshakes: %w", err)
+	}
+	defer release()
+	c, err := l.clientHandshake(ctx, nc, a)
 	if err == nil && !stop() {
 		err = ctx.Err()
 	}
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("handshake: %w", ctx.Err())
+	if _, told := errors.AsType[*muster.Error](err); !told && err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("handshake: %w", ctx.Err()) // says more than "use of closed connection"
 	}
 	if err != nil {
 		_ = nc.Close()
@@ -104,23 +129,23 @@ func (l *Link) handshakeWithin(ctx context.Context, nc net.Conn, u *url.URL, to 
 	return c, nil
 }
 
-func (l *Link) clientHandshake(ctx context.Context, nc net.Conn, u *url.URL, to destination, key Key) (*conn, error) {
+func (l *Link) clientHandshake(ctx context.Context, nc net.Conn, a attempt) (*conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = nc.SetDeadline(deadline) // a closed connection shows at once
 	}
-	if u.Scheme == "https" {
-		secure := tls.Client(nc, l.tlsConfig(u.Hostname()))
+	if a.url.Scheme == "https" {
+		secure := tls.Client(nc, l.tlsConfig(a.url.Hostname()))
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
 		nc = secure
 	}
-	h := handshake{channel: to.channel, key: key, target: to.target}
-	s, err := l.upgradeClient(nc, u, &h)
+	h := handshake{channel: a.channel, key: a.key, target: a.target}
+	s, err := l.upgradeClient(nc, a.url, h)
 	if err != nil {
 		return nil, err
 	}
-	c, err := l.meetServer(s, h, to)
+	c, err := l.meetServer(s, h, a.endpoint)
 	if err != nil {
 		s.closeWith(err)
 		return nil, err
@@ -141,7 +166,7 @@ func (l *Link) tlsConfig(host string) *tls.Config {
 }
 
 // upgradeClient sends the request with message 1 and reads the answer with message 2.
-func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h *handshake) (*session, error) {
+func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h handshake) (*session, error) {
 	hs, err := newHandshake(true, h.channel, h.key)
 	if err != nil {
 		return nil, err
@@ -156,7 +181,27 @@ func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h *handshake) (*session, e
 	if _, err := nc.Write(request(u, h, wsKey, m1)); err != nil {
 		return nil, err
 	}
-	limited := &io.LimitedReader{R: nc, N: 16 << 10} // of the answer's header
+	br, err := readAnswer(nc, u, h, wsKey)
+	if err != nil {
+		return nil, err
+	}
+	s := l.newSession(nc, br, h.channel, true)
+	m2, err := s.next()
+	if err != nil {
+		return nil, notHTTP(u, err)
+	}
+	_, first, second, err := hs.ReadMessage(nil, m2)
+	s.release()
+	if err != nil {
+		return nil, muster.Errorf(muster.CodeNotMuster, "%s answered without knowing the cookie", muster.Printable(u.String()))
+	}
+	s.setKeys(hs, first, second)
+	return s, nil
+}
+
+// readAnswer reads the answer's header. The result has what was read ahead.
+func readAnswer(nc net.Conn, u *url.URL, h handshake, wsKey string) (*bufio.Reader, error) {
+	limited := &io.LimitedReader{R: nc, N: 16 << 10} // of the header
 	br := bufio.NewReaderSize(limited, 4096)
 	resp, err := http.ReadResponse(br, nil)
 	if err != nil {
@@ -169,18 +214,7 @@ func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h *handshake) (*session, e
 		return nil, muster.Errorf(muster.CodeNotMuster, "%s speaks WebSocket, but not as a muster node does", muster.Printable(u.String()))
 	}
 	limited.N = math.MaxInt64
-	s := l.newSession(nc, br, true)
-	m2, err := s.next()
-	if err != nil {
-		return nil, notHTTP(u, err)
-	}
-	_, first, second, err := hs.ReadMessage(nil, m2)
-	s.release()
-	if err != nil {
-		return nil, muster.Errorf(muster.CodeNotMuster, "%s answered without knowing the cookie", muster.Printable(u.String()))
-	}
-	s.setKeys(hs, first, second)
-	return s, nil
+	return br, nil
 }
 
 // notHTTP tells an answer that makes no sense from none at all.
@@ -199,7 +233,7 @@ func newWebSocketKey() string {
 }
 
 // request makes the upgrade request. The path is fixed below the endpoint's own.
-func request(u *url.URL, h *handshake, wsKey string, m1 []byte) []byte {
+func request(u *url.URL, h handshake, wsKey string, m1 []byte) []byte {
 	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: muster\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Protocol: %s\r\nMuster-Noise: v=1;k=%s;m=%s\r\n\r\n",
 		strings.TrimRight(u.EscapedPath(), "/")+Path, u.Host, wsKey, h.channel.protocol(),
@@ -207,21 +241,21 @@ func request(u *url.URL, h *handshake, wsKey string, m1 []byte) []byte {
 }
 
 // meetServer verifies the answerer's HELLO, sends ours and waits for its verdict.
-func (l *Link) meetServer(s *session, h handshake, to destination) (*conn, error) {
+func (l *Link) meetServer(s *session, h handshake, endpoint string) (*conn, error) {
 	rec, err := s.readRecord()
 	if err != nil {
 		return nil, err
 	}
 	kind, body, _, err := cutFrame(rec)
 	if err != nil || kind != frameHello {
-		return nil, muster.Errorf(muster.CodeNotMuster, "%s: the first record is no hello", to.endpoint)
+		return nil, muster.Errorf(muster.CodeNotMuster, "%s: the first record is no hello", endpoint)
 	}
 	hello, err := decodeHello(body, signedBytes(roleServer, h.channel, s.binding))
 	if err != nil {
-		return nil, muster.Errorf(muster.CodeNotMuster, "%s: %w", to.endpoint, err)
+		return nil, muster.Errorf(muster.CodeNotMuster, "%s: %w", endpoint, err)
 	}
 	c := l.newConn(s, hello, h)
-	refused := l.admit(c, to.target, to.endpoint)
+	refused := l.admit(c, h.target, endpoint)
 	if err := l.sendHello(c, refused); err != nil {
 		return nil, err
 	}

@@ -86,7 +86,7 @@ func (f Forger) Dial(ctx context.Context, endpoint string, target muster.NodeID,
 	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
 	h := handshake{channel: channel, key: f.L.cfg.Keys()[0], target: target}
-	s, err := f.L.upgradeClient(nc, u, &h)
+	s, err := f.L.upgradeClient(nc, u, h)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func ServeForged(l *Link, forge func([]byte) []byte) http.Handler {
 			return
 		}
 		defer nc.Close()
-		s := l.newSession(nc, bufio.NewReader(nc), false)
+		s := l.newSession(nc, bufio.NewReader(nc), up.channel, false)
 		m2, first, second, _ := up.noise.WriteMessage(nil, nil)
 		s.setKeys(up.noise, first, second)
 		hello, _ := encodeHello(l.cfg.Self, l.cfg.Facts(), signedBytes(roleServer, up.channel, s.binding))

@@ -66,6 +66,15 @@ type Self struct {
 	Name string
 }
 
+// String returns name and id: the private key stays out of logs.
+func (s Self) String() string { return s.Name + " (" + string(s.ID) + ")" }
+
+// GoString returns name and id.
+func (s Self) GoString() string { return "link.Self{" + s.String() + "}" }
+
+// LogValue returns name and id.
+func (s Self) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
 // Facts is what a node says about itself in its HELLO and what may change while it runs.
 type Facts struct {
 	Endpoint  string           // URL under which others reach it; empty = outbound only
@@ -172,7 +181,8 @@ type Link struct {
 
 // Limits of the link.
 const (
-	maxHandshakes   = 8               // outgoing handshakes under way
+	maxHandshakes   = 8 // outgoing handshakes under way
+	slotLimit       = 500 * time.Millisecond
 	maxUnconfirmed  = 64              // incoming connections without a verified HELLO
 	maxPerPeer      = 64              // incoming stream or rpc connections of one peer
 	helloLimit      = 2 * time.Second // from the request to the client's verified HELLO
@@ -180,6 +190,8 @@ const (
 	dialLimit       = 5 * time.Second // streams, rpc
 	writeLimit      = 2 * time.Second
 	pingAfter       = 20 * time.Second
+	lostAfter       = 3 * time.Second  // unacknowledged bytes, packet links
+	stuckAfter      = 15 * time.Second // same, other links: a reader may pause
 	deadAfter       = 45 * time.Second
 	rpcMaxAge       = 12 * time.Hour
 )

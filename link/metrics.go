@@ -11,6 +11,7 @@ import (
 // metrics are the counters of a Link. The children that the packet path needs are
 // resolved once.
 type metrics struct {
+	links       *prometheus.GaugeVec
 	handshakes  *prometheus.CounterVec
 	seconds     prometheus.Histogram
 	packets     *prometheus.CounterVec
@@ -25,6 +26,9 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
+		links: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "muster_link_links", Help: "Links that are up, by channel and direction.",
+		}, []string{"channel", "direction"}),
 		handshakes: counters("handshakes_total", "Handshakes by channel, direction and result (a code or ok).", "channel", "direction", "result"),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "muster_link_dial_seconds", Help: "Time to open a link, from connect to accept.",
@@ -38,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		replaced: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "muster_link_replaced_total", Help: "Packet links replaced by a newer one.",
 		}),
-		drops: counters("dropped_total", "Packets not sent, by reason; lost counts batches.", "reason"),
+		drops: counters("dropped_total", "Packets not sent, by reason.", "reason"),
 	}
 	m.dropped.queueFull = m.drops.WithLabelValues("queue_full")
 	m.dropped.stale = m.drops.WithLabelValues("stale")
@@ -59,7 +63,7 @@ func (m *metrics) register(reg prometheus.Registerer) error {
 		return nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.handshakes, m.seconds, m.packets, m.packetBytes, m.batches, m.replaced, m.drops} {
+	for _, c := range []prometheus.Collector{m.links, m.handshakes, m.seconds, m.packets, m.packetBytes, m.batches, m.replaced, m.drops} {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -75,9 +79,15 @@ func direction(inbound bool) string {
 	return "out"
 }
 
-// handshake counts a link that came up.
-func (m *metrics) handshake(c *conn, result string) {
-	m.handshakes.WithLabelValues(string(c.channel), direction(c.inbound), result).Inc()
+// up counts a link that came up.
+func (m *metrics) up(c *conn) {
+	m.handshakes.WithLabelValues(string(c.channel), direction(c.inbound), "ok").Inc()
+	m.links.WithLabelValues(string(c.channel), direction(c.inbound)).Inc()
+}
+
+// ended counts a link that was up and has ended.
+func (m *metrics) ended(c *conn) {
+	m.links.WithLabelValues(string(c.channel), direction(c.inbound)).Dec()
 }
 
 // refused counts a handshake that came to nothing. Codes that the other side made up
@@ -90,9 +100,10 @@ func (m *metrics) refused(channel Channel, inbound bool, err error) {
 	m.handshakes.WithLabelValues(string(channel), direction(inbound), string(code)).Inc()
 }
 
-func (m *metrics) sent(packets, bytes int) {
-	m.out.packets.Add(float64(packets))
-	m.out.bytes.Add(float64(bytes - packets*frameHead))
+func (m *metrics) sent(b *batch) {
+	m.batches.Inc()
+	m.out.packets.Add(float64(b.packets))
+	m.out.bytes.Add(float64(len(b.buf.b) - b.packets*frameHead))
 }
 
 func (m *metrics) received(bytes int) {

@@ -82,20 +82,21 @@ func (l *Link) connect(ctx context.Context, address string) (net.Conn, error) {
 		KeepAlive: 15 * time.Second,
 		Control:   policy{l.cfg.Loopback, l.cfg.AllowedSpace}.control,
 	}
-	nc, err := d.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	tuneSocket(nc)
-	return nc, nil
+	return d.DialContext(ctx, "tcp", address)
 }
 
 // tuneSocket makes the kernel notice a vanished peer, where it is a kernel socket.
-func tuneSocket(nc net.Conn) {
+// The same timeout ends a connection whose reader has stopped reading, so that links
+// with a flow of bytes get more.
+func tuneSocket(nc net.Conn, channel Channel) {
 	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
 		nc = t.NetConn()
 	}
 	if tcp, ok := nc.(*net.TCPConn); ok {
-		setUserTimeout(tcp, 3*time.Second)
+		limit := stuckAfter
+		if channel == ChannelPacket {
+			limit = lostAfter
+		}
+		setUserTimeout(tcp, limit)
 	}
 }

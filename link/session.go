@@ -156,12 +156,15 @@ type session struct {
 	pongs     chan struct{} // one element: something came since it was emptied
 }
 
-func (l *Link) newSession(nc net.Conn, br *bufio.Reader, client bool) *session {
+func (l *Link) newSession(nc net.Conn, br *bufio.Reader, channel Channel, client bool) *session {
 	s := &session{
-		bufs: &l.bufs, spawn: l.spawn, limit: helloLimit,
+		bufs: &l.bufs, spawn: l.spawn,
 		writing: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		pongs:   make(chan struct{}, 1),
+	}
+	if channel == ChannelPacket {
+		s.limit = writeLimit
 	}
 	s.socket = socket{nc: nc, br: br, client: client, max: maxUnproved, take: s.takeBuffer, control: s.onControl}
 	now := time.Now().UnixNano()
@@ -233,6 +236,9 @@ func (s *session) readFailed(err error) error {
 	}
 	if c, ok := errors.AsType[closedError](err); ok && c == closeNormal {
 		err = io.EOF
+	}
+	if _, ok := errors.AsType[protocolError](err); ok {
+		s.sendClose(closeProtocol)
 	}
 	s.closeWith(err)
 	return err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,12 +25,12 @@ import (
 type tape struct {
 	mu        sync.Mutex
 	sent, got []byte
-	alter     func(offset int, b []byte) // of what is sent
+	alter     func(offset int, b []byte) // of what a connection sends
 }
 
 func (tp *tape) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	nc, err := new(net.Dialer).DialContext(ctx, network, address)
-	return tapedConn{nc, tp}, err
+	return &tapedConn{Conn: nc, tape: tp}, err
 }
 
 func (tp *tape) use(c *link.Config) { c.Dial = tp.dial }
@@ -42,21 +43,23 @@ func (tp *tape) bytes() (sent, got []byte) {
 
 type tapedConn struct {
 	net.Conn
-	tape *tape
+	tape   *tape
+	offset int // of what was sent
 }
 
-func (c tapedConn) Write(b []byte) (int, error) {
+func (c *tapedConn) Write(b []byte) (int, error) {
 	c.tape.mu.Lock()
 	b = bytes.Clone(b)
 	if c.tape.alter != nil {
-		c.tape.alter(len(c.tape.sent), b)
+		c.tape.alter(c.offset, b)
 	}
+	c.offset += len(b)
 	c.tape.sent = append(c.tape.sent, b...)
 	c.tape.mu.Unlock()
 	return c.Conn.Write(b)
 }
 
-func (c tapedConn) Read(b []byte) (int, error) {
+func (c *tapedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.tape.mu.Lock()
 	defer c.tape.mu.Unlock()
@@ -156,7 +159,7 @@ func TestOneFlippedBitIsRefused(t *testing.T) {
 		a := start(t, self, rec.use)
 		defer a.stop()
 		a.Learn(b.self.ID, b.url)
-		_ = a.Send(b.self.ID, []byte("payload")) // the outcome is what arrives
+		_ = a.Send(b.self.ID, []byte("payload")) // what arrives counts
 		deadline := time.After(100 * time.Millisecond)
 		if alter == nil {
 			deadline = time.After(10 * time.Second)
@@ -612,5 +615,20 @@ func TestAFailedLookupIsClassedAsDNS(t *testing.T) {
 	wantCode(t, err, muster.CodePeerUnreachable)
 	if got := link.Class(err); got != "dns" {
 		t.Errorf("class %q, want dns", got)
+	}
+}
+
+func TestSecretsStayOutOfLogs(t *testing.T) {
+	t.Parallel()
+	self, key := newSelf(t, "a"), keyOf("secret")
+	var buf bytes.Buffer
+	slog.New(slog.NewTextHandler(&buf, nil)).Info("test", "self", self, "key", key)
+	shown := buf.String() + fmt.Sprintf("%v %+v %#v %s %v %+v %#v", self, self, self, self, key, key, key)
+	for _, secret := range [][]byte{self.Key.Seed(), key.PSK[:]} {
+		for _, form := range []string{string(secret), fmt.Sprintf("%x", secret), strings.Trim(fmt.Sprint(secret), "[]"), fmt.Sprintf("%#v", secret)[7:]} {
+			if strings.Contains(shown, form) {
+				t.Errorf("a secret is shown: %s", shown)
+			}
+		}
 	}
 }

@@ -170,6 +170,7 @@ func TestEverythingWorksInVirtualTime(t *testing.T) {
 
 func TestSendTakesNoTimeAndNeverDials(t *testing.T) {
 	virtual(t, func(t *testing.T, nw *network, a, b *node) {
+		b.Forget(a.self.ID) // it must not open the link
 		nw.cutOff("b:9113", true)
 		refused := 0
 		for range 20_000 { // 20 s, every ms
@@ -203,12 +204,14 @@ func TestSendTakesNoTimeAndNeverDials(t *testing.T) {
 
 func TestStalePacketsAreThrownAway(t *testing.T) {
 	virtual(t, func(t *testing.T, nw *network, a, b *node) {
+		b.Forget(a.self.ID) // it must not open the link first
 		nw.cutOff("b:9113", true)
 		_ = a.Send(b.self.ID, []byte("stale")) // the dial gives up after 2 s
 		time.Sleep(1500 * time.Millisecond)
 		_ = a.Send(b.self.ID, []byte("fresh"))
 		time.Sleep(600 * time.Millisecond)
 		nw.cutOff("b:9113", false)
+		b.Learn(a.self.ID, a.url)
 		_ = b.Send(a.self.ID, []byte("hello")) // b's link is a's route
 		<-a.in.packets
 		if got := <-b.in.packets; got.data != "fresh" {
@@ -299,5 +302,46 @@ func TestANewBootReplacesASilentOne(t *testing.T) {
 		}
 		mute.stop()
 		reborn.stop()
+	})
+}
+
+// TestAnIncomingLinkServesAWaitingQueue cuts one direction off: the queue of the side
+// that cannot dial must not wait for its own attempt to end.
+func TestAnIncomingLinkServesAWaitingQueue(t *testing.T) {
+	virtual(t, func(t *testing.T, nw *network, a, b *node) {
+		nw.cutOff("b:9113", true)
+		b.Forget(a.self.ID)
+		_ = a.Send(b.self.ID, []byte("waiting")) // its dial takes 2 s to fail
+		time.Sleep(300 * time.Millisecond)
+		begin := time.Now()
+		b.Learn(a.self.ID, a.url)
+		_ = b.Send(a.self.ID, []byte("hello"))
+		<-a.in.packets
+		if got := <-b.in.packets; got.data != "waiting" {
+			t.Errorf("got %q", got.data)
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("the queue waited %v after the link was up", took)
+		}
+	})
+}
+
+// TestANewAddressIsDialledAtOnce learns a new address while the dial to the old one hangs.
+func TestANewAddressIsDialledAtOnce(t *testing.T) {
+	virtual(t, func(t *testing.T, nw *network, a, b *node) {
+		b.Forget(a.self.ID)
+		a.Forget(b.self.ID)
+		nw.cutOff("old:9113", true)
+		a.Learn(b.self.ID, "http://old:9113")
+		_ = a.Send(b.self.ID, []byte("ping"))
+		time.Sleep(100 * time.Millisecond)
+		begin := time.Now()
+		a.Learn(b.self.ID, b.url)
+		if got := <-b.in.packets; got.data != "ping" {
+			t.Errorf("got %q", got.data)
+		}
+		if took := time.Since(begin); took != 0 {
+			t.Errorf("it took %v", took)
+		}
 	})
 }

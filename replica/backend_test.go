@@ -2,7 +2,6 @@ package replica_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"fmt"
 	"net/http"
 	"sync"
@@ -100,26 +99,9 @@ type chain struct {
 
 func newChain(t *testing.T) *chain {
 	c := &chain{data: memory.New()}
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.r, err = replica.New(replica.Config{
-		Self:    replica.Self{ID: muster.NodeIDOf(public), Sign: func(m []byte) []byte { return ed25519.Sign(private, m) }},
-		Verify:  func(muster.NodeID, []byte, []byte) bool { return false },
-		Cluster: c.cluster,
-		Store:   c.data,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = c.r.Run(ctx)
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
+	r, stop := runWith(t, func(cfg *replica.Config) { cfg.Cluster, cfg.Store = c.cluster, c.data })
+	t.Cleanup(stop)
+	c.r = r
 	handler := peer.Handler(c.r.Backend())
 	c.Store = peer.New(peer.Config{Targets: func() []peer.Target {
 		return []peer.Target{{ID: "home", Transport: direct{handler}}}

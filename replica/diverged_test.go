@@ -124,6 +124,31 @@ func TestStoreOfAnotherClusterIsNeverServed(t *testing.T) {
 	})
 }
 
+// TestCopyFromAPeerDuringTheFirstLookIsNoDivergence has a peer be faster than the
+// node's own store, whose head is then judged against a copy it never saw.
+func TestCopyFromAPeerDuringTheFirstLookIsNoDivergence(t *testing.T) {
+	simulate(t, 1, func(t *testing.T, w *world) {
+		for i := range 5 {
+			w.nodes[0].write("a", fmt.Sprint(i))
+		}
+		n := w.add()
+		n.store.Inject(memory.Faults{Latency: 300 * time.Millisecond})
+		n.change = func(c *replica.Config) {
+			c.OnState = func(s replica.Status) {
+				if s.StoreState == replica.Diverged {
+					t.Errorf("judged diverged: %v", s.LastError)
+				}
+			}
+		}
+		n.start()
+		n.Observe(w.nodes[0].Digest())
+		n.reaches(5, 50*time.Millisecond)
+		w.nodes[0].write("a", `5`)
+		n.becomes(replica.Fresh, 2*time.Second)
+		w.level(6, time.Second)
+	})
+}
+
 func TestDivergedNodesLevelAmongThemselves(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]

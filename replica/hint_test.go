@@ -29,7 +29,8 @@ func (n *node) post(from *node, body []byte) *httptest.ResponseRecorder {
 }
 
 // captured returns the hint that a write at from sent to to, which never came.
-func captured(w *world, from, to *node, name, spec string) []byte {
+func captured(from, to *node, name, spec string) []byte {
+	w := from.w
 	var body []byte
 	recorder := roundTrip(func(req *http.Request) (*http.Response, error) {
 		if req.Body != nil {
@@ -53,7 +54,7 @@ func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return
 func TestHintAppliesWithoutTheStore(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
-		hint := captured(w, a, b, "a", `"<&>\u2028"`)
+		hint := captured(a, b, "a", `"<&>\u2028"`)
 		b.store.SetDown(true)
 		rec := b.post(a, hint)
 		if rec.Code != http.StatusNoContent || b.View().Position() != a.View().Position() {
@@ -91,7 +92,7 @@ func TestForgedHintsAreNotApplied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			simulate(t, 3, func(t *testing.T, w *world) {
 				a, b, c := w.nodes[0], w.nodes[1], w.nodes[2]
-				body := captured(w, a, b, "a", `"right"`)
+				body := captured(a, b, "a", `"right"`)
 				w.lose(everything)
 				var h map[string]any
 				if err := json.Unmarshal(body, &h); err != nil {
@@ -118,7 +119,7 @@ func TestForgedHintsAreNotApplied(t *testing.T) {
 func TestHintOfAnotherClusterIsRefused(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
-		hint := captured(w, a, b, "a", `1`)
+		hint := captured(a, b, "a", `1`)
 		foreign := bytes.Replace(hint, []byte(clusterID), []byte(muster.NewClusterID()), 1)
 		if rec := b.post(a, foreign); rec.Code != http.StatusConflict {
 			t.Errorf("got %d %s", rec.Code, rec.Body)
@@ -134,7 +135,7 @@ func TestHintsThatOvertakeAreKept(t *testing.T) {
 		a, b := w.nodes[0], w.nodes[1]
 		var hints [][]byte
 		for i := range 4 {
-			hints = append(hints, captured(w, a, b, "a", fmt.Sprint(i)))
+			hints = append(hints, captured(a, b, "a", fmt.Sprint(i)))
 		}
 		w.lose(everything)
 		calls := counted(b.store, 0)
@@ -155,7 +156,7 @@ func TestLargeBatchIsAnnouncedWithoutItsChanges(t *testing.T) {
 	simulate(t, 2, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]
 		spec := `"` + strings.Repeat("x", 100_000) + `"`
-		if hint := captured(w, a, b, "a", spec); len(hint) > 1<<10 {
+		if hint := captured(a, b, "a", spec); len(hint) > 1<<10 {
 			t.Errorf("the hint has %d bytes", len(hint))
 		}
 		w.level(1, 6*time.Second)

@@ -33,43 +33,52 @@ const (
 	maxHeadAnswer   = 16 << 10
 )
 
-// call sends one request to a peer and hands a good answer's body to read.
-func (r *Replica) call(ctx context.Context, to muster.NodeID, req *http.Request, read func(io.Reader) error) error {
-	transport := r.cfg.Peers.Transport(to)
-	if transport == nil {
-		return muster.Errorf(muster.CodePeerUnreachable, "no way to %s is known", to)
+// rpc is one request to a peer. A body makes it a POST.
+type rpc struct {
+	to   muster.NodeID
+	path string
+	body []byte
+}
+
+func (c rpc) request(ctx context.Context) (*http.Request, error) {
+	if c.body == nil {
+		return http.NewRequestWithContext(ctx, http.MethodGet, "http://peer"+c.path, nil)
 	}
-	resp, err := r.Tripper(to, transport).RoundTrip(req.WithContext(ctx))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+c.path, bytes.NewReader(c.body))
+	if err == nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return req, err
+}
+
+// call sends one request and hands a good answer's body to read.
+func (r *Replica) call(ctx context.Context, c rpc, read func(io.Reader) error) error {
+	transport := r.cfg.Peers.Transport(c.to)
+	if transport == nil {
+		return muster.Errorf(muster.CodePeerUnreachable, "no way to %s is known", c.to)
+	}
+	req, err := c.request(ctx)
 	if err != nil {
-		return fmt.Errorf("call %s: %w", to.Short(), err)
+		return fmt.Errorf("call %s: %w", c.to.Short(), err)
+	}
+	resp, err := r.Tripper(c.to, transport).RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("call %s: %w", c.to.Short(), err)
 	}
 	defer func() { _ = resp.Body.Close() }() // only an error of Read tells anything
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("call %s: %w", to.Short(), peer.ReadProblem(resp.StatusCode, resp.Body))
+		return fmt.Errorf("call %s: %w", c.to.Short(), peer.ReadProblem(resp.StatusCode, resp.Body))
 	}
 	if err := read(io.LimitReader(resp.Body, maxAnswer)); err != nil {
-		return fmt.Errorf("answer of %s: %w", to.Short(), err)
+		return fmt.Errorf("answer of %s: %w", c.to.Short(), err)
 	}
 	return nil
-}
-
-func get(path string) *http.Request {
-	req, err := http.NewRequest(http.MethodGet, "http://peer"+path, nil)
-	if err != nil {
-		panic("replica: a path of its own does not parse: " + path)
-	}
-	return req
 }
 
 func (r *Replica) postHint(ctx context.Context, to muster.NodeID, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, hintTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+hintPath, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	return r.call(ctx, to, req, func(io.Reader) error { return nil })
+	return r.call(ctx, rpc{to, hintPath, body}, func(io.Reader) error { return nil })
 }
 
 // fetchChanges asks a peer for changes from its memory, and where it stands.
@@ -78,7 +87,7 @@ func (r *Replica) fetchChanges(ctx context.Context, from muster.NodeID, after in
 	defer cancel()
 	var changes []muster.Change
 	var head muster.Position
-	err := r.call(ctx, from, get(changesPath+"?after="+strconv.FormatInt(after, 10)), func(body io.Reader) (err error) {
+	err := r.call(ctx, rpc{to: from, path: changesPath + "?after=" + strconv.FormatInt(after, 10)}, func(body io.Reader) (err error) {
 		changes, head, err = peer.ReadChanges(body)
 		return err
 	})
@@ -90,7 +99,7 @@ func (r *Replica) fetchSnapshot(ctx context.Context, from muster.NodeID) (*store
 	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
 	defer cancel()
 	var snap *store.Snapshot
-	err := r.call(ctx, from, get(snapshotPath), func(body io.Reader) (err error) {
+	err := r.call(ctx, rpc{to: from, path: snapshotPath}, func(body io.Reader) (err error) {
 		snap, err = peer.ReadSnapshot(body)
 		return err
 	})
@@ -118,7 +127,7 @@ func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait
 		path += fmt.Sprintf("?rev=%d&wait=%s", rev, wait)
 	}
 	var head Head
-	err := r.call(ctx, id, get(path), func(body io.Reader) error {
+	err := r.call(ctx, rpc{to: id, path: path}, func(body io.Reader) error {
 		return json.NewDecoder(io.LimitReader(body, maxHeadAnswer)).Decode(&head)
 	})
 	return head, err

@@ -62,7 +62,8 @@ type Config struct {
 	// are believed about the node that they name.
 	Caller func(ctx context.Context) (muster.NodeID, bool)
 	// OnChange gets every change after it is served, in order, from one goroutine.
-	// After a jump to a snapshot it gets the difference: without chain and digest.
+	// After a jump to a snapshot it gets the difference, without chain and digest;
+	// the first copy after the start is such a jump, from nothing.
 	OnChange func([]muster.Change)
 	// OnState gets every new judgement of the store, from one goroutine.
 	OnState func(Status)
@@ -98,12 +99,13 @@ type Replica struct {
 	early  early
 	fan    fanout
 
-	jobs  atomic.Int64
-	queue chan *job     // writes waiting for the combiner; a full queue refuses
-	kick  chan struct{} // 1: the keeper shall judge the store now
-	pull  chan struct{} // 1: something is missing here
-	soft  chan struct{} // 1: the same, but a hint is probably on its way
-	done  chan struct{} // closed when Run ends
+	jobs      atomic.Int64
+	queue     chan *job      // writes waiting for the combiner; a full queue refuses
+	committed chan committed // 1: a batch is settled while the next one is written
+	kick      chan struct{}  // 1: the keeper shall judge the store now
+	pull      chan struct{}  // 1: something is missing here
+	soft      chan struct{}  // 1: the same, but a hint is probably on its way
+	done      chan struct{}  // closed when Run ends
 
 	storePull sync.Mutex // one pull from the store at a time
 	running   atomic.Bool
@@ -115,13 +117,14 @@ func New(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r := &Replica{
-		cfg:   cfg,
-		log:   cfg.Log.With("component", "replica"),
-		queue: make(chan *job, queueSize),
-		kick:  make(chan struct{}, 1),
-		pull:  make(chan struct{}, 1),
-		soft:  make(chan struct{}, 1),
-		done:  make(chan struct{}),
+		cfg:       cfg,
+		log:       cfg.Log.With("component", "replica"),
+		queue:     make(chan *job, queueSize),
+		committed: make(chan committed, 1),
+		kick:      make(chan struct{}, 1),
+		pull:      make(chan struct{}, 1),
+		soft:      make(chan struct{}, 1),
+		done:      make(chan struct{}),
 	}
 	r.copy.init(cfg.Mirror)
 	r.store.init()
@@ -179,6 +182,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { r.combine(ctx) })
+	wg.Go(func() { r.settleAll(ctx) })
 	wg.Go(func() { r.notify(ctx) })
 	if !r.waitForCluster(ctx) {
 		return nil

@@ -3,10 +3,54 @@ package replica
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/config"
+	"github.com/musterhq/muster/store"
 )
+
+// settleWait bounds the wait for the revisions of others before ours.
+const settleWait = 2 * time.Second
+
+// committed is a batch that is durable in the store and not yet served here.
+type committed struct {
+	jobs     []*job
+	outcomes []store.Outcome
+	tell     bool // nobody else tells the peers
+}
+
+// settleAll brings committed batches into the copy, in order, and answers them. It
+// goes on when ctx ends, until the last batch is answered.
+func (r *Replica) settleAll(ctx context.Context) {
+	for c := range r.committed {
+		if err := r.settle(ctx, r.count(c.outcomes), c.tell); err != nil {
+			answerAll(c.jobs, err)
+			continue
+		}
+		for _, j := range c.jobs {
+			n := len(j.writes)
+			j.answer <- answer{outcomes: c.outcomes[:n:n]}
+			c.outcomes = c.outcomes[n:]
+		}
+	}
+}
+
+// count returns the changes that were made now, in order, and counts conflicts.
+func (r *Replica) count(outcomes []store.Outcome) []muster.Change {
+	var changes []muster.Change
+	for _, o := range outcomes {
+		switch {
+		case o.Err != nil && o.Err.Code == muster.CodeConflict:
+			r.metrics.conflicts.Inc()
+		case o.Change != nil:
+			changes = append(changes, *o.Change)
+		}
+	}
+	slices.SortFunc(changes, func(a, b muster.Change) int { return int(a.Rev - b.Rev) })
+	return slices.CompactFunc(changes, func(a, b muster.Change) bool { return a.Rev == b.Rev })
+}
 
 // settle brings what was just written into the copy before anybody is answered,
 // and tells the peers. An answer is never held back for long: the write is durable

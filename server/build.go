@@ -22,9 +22,14 @@ import (
 
 func (n *node) newRoster() *roster {
 	return &roster{
-		table: n.memberTable, self: n.row, save: n.state.SetPeers, log: n.log,
+		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
 		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, rows: n.state.Peers(),
 	}
+}
+
+// saveOthers keeps the list for the next start, without this node itself.
+func (n *node) saveOthers(rows []store.Member) error {
+	return n.state.SetPeers(slices.DeleteFunc(slices.Clone(rows), func(m store.Member) bool { return m.ID == n.self.ID }))
 }
 
 // memberTable returns the durable list, or nil before the cluster is known.
@@ -50,11 +55,22 @@ func (n *node) buildSeeker() (err error) {
 	if n.shared != nil {
 		cfg.Registry, cfg.Store, cfg.StoreFixed = n.shared, store.KindPostgres, true
 	}
+	cfg.Listed = n.listed()
 	if n.finder != nil {
 		cfg.Discovered, cfg.Settled = n.discovered, n.finder.Settled
 	}
 	n.seeker, err = join.New(cfg)
 	return err
+}
+
+// listed counts the nodes of the longest fixed list among the discovery methods.
+func (n *node) listed() (most int) {
+	for _, source := range n.cfg.Discovery {
+		if list, ok := source.(interface{ Len() int }); ok {
+			most = max(most, list.Len())
+		}
+	}
+	return most
 }
 
 // meet dials an endpoint for the seeker. The link is made after the seeker.

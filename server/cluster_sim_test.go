@@ -249,3 +249,26 @@ func TestSimulatedPartitionHealsByItself(t *testing.T) {
 		}
 	})
 }
+
+func TestSimulatedUnreachableJoinerIsToldAndDisturbsNobody(t *testing.T) {
+	simulate(t, func(s *sim) {
+		a := s.node("n1", nil).start()
+		s.formed(5*time.Second, a)
+		lost := s.node("lost", func(cfg *server.Config) {
+			cfg.Advertise = "http://nowhere:9113"
+			cfg.JoinEndpoints = []string{a.url()}
+		}).start()
+		s.within(10*time.Second, func() error {
+			problems := lost.server.Status().Problems
+			if !slices.ContainsFunc(problems, func(p muster.Problem) bool { return p.Code == muster.CodeEndpointUnreachable }) {
+				return fmt.Errorf("problems: %+v", problems)
+			}
+			return nil
+		})
+		if err := a.sees(1); err != nil {
+			s.t.Errorf("the cluster was disturbed: %v", err)
+		}
+		lost.stop()
+		a.stop()
+	})
+}

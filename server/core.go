@@ -177,6 +177,9 @@ func (n *node) peersWithStore() (list []peer.Target) {
 // configChanged is told of every change that this node serves.
 func (n *node) configChanged(changes []muster.Change) {
 	for _, c := range changes {
+		if c.Chain == (muster.Hash{}) {
+			continue // the first copy of what was there before: no news
+		}
 		verb := "written"
 		if c.Op == muster.OpDelete {
 			verb = "deleted"

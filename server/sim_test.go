@@ -31,13 +31,17 @@ type sim struct {
 	net    *testnet.Network
 	ring   auth.Ring
 	token  string
-	shared *memory.Store   // a database all nodes reach; nil: they keep their own
-	conns  []*memory.Store // of the nodes to the database
+	shared *memory.Store // a database all nodes reach; nil: they keep their own
 	client *http.Client
+
+	mu    sync.Mutex
+	conns []*memory.Store // of the nodes to the database
 }
 
 // database makes the database misbehave towards every node.
 func (s *sim) database(f memory.Faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range s.conns {
 		c.Inject(f)
 	}
@@ -127,6 +131,8 @@ func (n *simNode) start() *simNode {
 func (n *simNode) openStore(kind store.Kind) (store.Store, error) {
 	if kind == store.KindPostgres {
 		conn := n.s.shared.Share()
+		n.s.mu.Lock()
+		defer n.s.mu.Unlock()
 		n.s.conns = append(n.s.conns, conn)
 		return conn, nil
 	}

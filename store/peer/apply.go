@@ -131,7 +131,7 @@ func (a *application) decode(r io.Reader) ([]store.Outcome, error) {
 
 // note remembers what an attempt proved, and reports whether it was decisive.
 func (a *application) note(t Target, err error) bool {
-	a.last = err
+	a.last = telling(a.last, err)
 	failed, isFailure := errors.AsType[*failure](err)
 	switch {
 	case isFailure && failed.sent, errors.Is(err, &muster.Error{Code: muster.CodeOutcomeUnknown}):

@@ -75,7 +75,7 @@ func ask[T any](ctx context.Context, s *Store, req request, decode func(io.Reade
 		if decisive(err) {
 			return zero, err
 		}
-		last = err
+		last = telling(last, err)
 	}
 	return zero, s.down(ctx, targets, last)
 }
@@ -173,6 +173,15 @@ func decisive(err error) bool {
 		return true
 	}
 	return false
+}
+
+// telling returns which of two errors says more about why nobody could answer: that
+// one target has no store of its own says little while another one has.
+func telling(before, err error) error {
+	if before != nil && errors.Is(err, &muster.Error{Code: muster.CodeLoop}) {
+		return before
+	}
+	return err
 }
 
 // down makes the error for "nobody could answer", which names the home.

@@ -161,6 +161,22 @@ func TestSecondHopIsRefused(t *testing.T) {
 	}
 }
 
+func TestNodeWithoutStoreDoesNotHideWhyTheOthersFailed(t *testing.T) {
+	t.Parallel()
+	backend, cut := formed(t)
+	backend.SetDown(true)
+	without := &wire{handler: peer.Handler(connect(cut))}
+	for name, s := range map[string]*peer.Store{"last": connect(cut, without), "first": connect(without, cut)} {
+		_, applyErr := s.Apply(t.Context(), []store.Write{storetest.Put("route", "a", `1`)})
+		_, headErr := s.Head(t.Context())
+		for what, err := range map[string]error{"apply": applyErr, "head": headErr} {
+			if muster.CodeOf(err) != muster.CodeConfigHomeDown {
+				t.Errorf("asked %s, %s: got %v", name, what, err)
+			}
+		}
+	}
+}
+
 func TestHangingTargetEndsInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

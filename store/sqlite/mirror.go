@@ -112,7 +112,7 @@ func (m *Mirror) appendChanges(ctx context.Context, tx *sql.Tx, head store.Head,
 	if err := config.Verify(head.Chain, changes); err != nil {
 		return muster.Errorf(muster.CodeInternal, "append to the mirror: %w", err)
 	}
-	t := &fileTx{tx: tx, items: head.Items}
+	t := &fileTx{statements: newStatements(tx), items: head.Items}
 	for _, c := range changes {
 		before, err := t.Document(c.Kind, c.Name)
 		if err != nil {
@@ -150,8 +150,9 @@ func (m *Mirror) Replace(ctx context.Context, snap *store.Snapshot) error {
 		if err := insertCluster(tx, c, snap.Position, len(snap.Documents)); err != nil {
 			return err
 		}
+		prepared := newStatements(tx)
 		for _, doc := range snap.Documents {
-			if err := putDocument(tx, doc, config.DigestOf(doc.Spec)); err != nil {
+			if err := prepared.putDocument(doc, config.DigestOf(doc.Spec)); err != nil {
 				return err
 			}
 		}

@@ -146,7 +146,7 @@ func (s *Store) Apply(ctx context.Context, writes []store.Write) ([]store.Outcom
 		if err != nil {
 			return err
 		}
-		tx := &fileTx{tx: sqlTx, items: head.Items}
+		tx := &fileTx{statements: newStatements(sqlTx), items: head.Items}
 		var at muster.Position
 		if outcomes, at, err = store.Run(tx, head.Position, now(), writes); err != nil || at == head.Position {
 			return err
