@@ -124,7 +124,7 @@ func TestProxyServesClusterThatLosesANodeAndItsStore(t *testing.T) {
 	}
 	d.store.Stop()
 	for range 3 {
-		a, err := d.proxy.Send(t, http.MethodPut, "/v1/config/route/x", `{}`, "If-None-Match", "*")
+		a, err := d.proxy.Send(t, "PUT /v1/config/route/x", `{}`, "If-None-Match", "*")
 		if err != nil || a.Code != http.StatusServiceUnavailable || !strings.Contains(string(a.Body), "store-unavailable") {
 			t.Fatalf("a write without a store: %d %s %v", a.Code, a.Body, err)
 		}
@@ -154,7 +154,7 @@ func (d *demo) healthcheckHolds(t *testing.T) {
 
 func (d *demo) dashboardLoads(t *testing.T) {
 	t.Helper()
-	page, err := d.proxy.Send(t, http.MethodGet, "/ui/", "")
+	page, err := d.proxy.Send(t, "GET /ui/", "")
 	if err != nil || page.Code != http.StatusOK || page.Header.Get("Content-Security-Policy") == "" {
 		t.Fatalf("/ui/: %d %v %v", page.Code, page.Header, err)
 	}
@@ -163,7 +163,7 @@ func (d *demo) dashboardLoads(t *testing.T) {
 		t.Fatalf("the page names no script and style:\n%s", page.Body)
 	}
 	for _, m := range parts {
-		if a, err := d.proxy.Send(t, http.MethodGet, "/ui/"+strings.TrimPrefix(m[1], "./"), ""); err != nil || a.Code != http.StatusOK {
+		if a, err := d.proxy.Send(t, "GET /ui/"+strings.TrimPrefix(m[1], "./"), ""); err != nil || a.Code != http.StatusOK {
 			t.Errorf("%s: %d %v", m[1], a.Code, err)
 		}
 	}
@@ -174,7 +174,7 @@ func (d *demo) dashboardLoads(t *testing.T) {
 func (d *demo) onlyKnownNamesAreServed(t *testing.T) {
 	t.Helper()
 	for host, want := range map[string]int{"localhost:8080": 200, "127.0.0.1:8080": 200, publicName: 200, publicName + ":8080": 200, "rebound.example": 421} {
-		if a, err := d.proxy.Send(t, http.MethodGet, "/cluster/members", "", "Host", host); err != nil || a.Code != want {
+		if a, err := d.proxy.Send(t, "GET /cluster/members", "", "Host", host); err != nil || a.Code != want {
 			t.Errorf("Host %s: got %d %s %v, want %d", host, a.Code, a.Body, err, want)
 		}
 	}
@@ -223,7 +223,7 @@ func (d *demo) eventsArrive(t *testing.T) {
 func (d *demo) readsSucceed(t *testing.T, times int) {
 	t.Helper()
 	for i := range times {
-		if a, err := d.proxy.Send(t, http.MethodGet, "/v1/config/route/by-proxy", ""); err != nil || a.Code != http.StatusOK {
+		if a, err := d.proxy.Send(t, "GET /v1/config/route/by-proxy", ""); err != nil || a.Code != http.StatusOK {
 			t.Fatalf("read %d: %d %s %v", i+1, a.Code, a.Body, err)
 		}
 	}
