@@ -28,9 +28,9 @@ check: ## Vet, house rules and all Go tests
 	$(GO) vet ./...
 	$(GO) test -vet=off -shuffle=on ./...
 
-race: ## The concurrent packages again under the race detector
+race: ## The concurrent packages again under the race detector, with fewer random runs
 	$(step)
-	CGO_ENABLED=1 $(GO) test -vet=off -race -shuffle=on $(RACE)
+	CGO_ENABLED=1 $(GO) test -vet=off -race -short -shuffle=on $(RACE)
 
 # What the tests below read and run lies outside their modules: never cached.
 
