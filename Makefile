@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
 
-.PHONY: help build test check race web browser compose bench long deps generate fmt clean
+.PHONY: help build test check processes race web browser compose bench long deps generate fmt clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,12 +21,16 @@ deps: ## Install what the tests need (Debian, as root)
 	$(step)
 	scripts/deps.sh
 
-test: deps check race web browser compose ## Install what the tests need and run all of them
+test: deps check processes race web browser compose ## Install what the tests need and run all of them
 
 check: ## Vet, house rules and all Go tests
 	$(step)
 	$(GO) vet ./...
-	$(GO) test -vet=off -shuffle=on ./...
+	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v internal/e2e)
+
+processes: ## Real processes on loopback, alone on the machine: their deadlines are promises
+	$(step)
+	$(GO) test -vet=off -count=1 ./internal/e2e
 
 race: ## The concurrent packages again under the race detector, with fewer random runs
 	$(step)
@@ -52,9 +56,8 @@ compose: ## compose.yaml, Dockerfile and proxy, with real nodes behind it
 bench: ## Benchmarks; results belong into docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./config ./gossip ./replica ./store/postgres
 
-long: ## What is too slow for every change (build tag long), such as 1,000 cycles of the kill -9 test
-	$(GO) vet -tags long ./...
-	$(GO) test -vet=off -tags long -count=1 -timeout 60m -run Long ./...
+long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind (see docs/long.md)
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall' ./store/sqlite ./join
 
 generate: ## Rebuild generated code and the dashboard bundle
 	npm run types --prefix web
