@@ -266,7 +266,7 @@ func (l *Link) readClientHello(s *session, up upgrade) (*conn, error) {
 	c := l.newConn(s, hello, up.handshake)
 	if kind, body, _, err := cutFrame(rest); err == nil && kind == frameRefuse {
 		refused := decodeRefusal(body)
-		_ = l.admit(c, up.target, c.remote) // our gate and our alarms see the peer too
+		_ = l.admit(c, "", c.remote) // our gate and our alarms see the peer too; it is no target of ours
 		return nil, refused
 	}
 	return c, nil
