@@ -226,13 +226,15 @@ func (l *Link) checkIdentity(peer Hello, target muster.NodeID, where string) *mu
 }
 
 // settleBoot deals with links to another run of the same node: a run that still
-// answers is a clone, a silent one has been replaced.
+// answers is a clone, a silent one has been replaced. Boot counters are drawn once,
+// so that an equal one gives a clone away whether it answers or not.
 func (l *Link) settleBoot(c *conn) *muster.Error {
 	old := l.reg.find(func(o *conn) bool {
 		return o.up && o.hello.ID == c.hello.ID && o.hello.Boot != c.hello.Boot
 	})
 	for _, o := range old {
-		if o.channel != ChannelPacket || !o.probe(time.Second) {
+		twin := o.hello.Boot.Counter == c.hello.Boot.Counter
+		if !twin && (o.channel != ChannelPacket || !o.probe(time.Second)) {
 			continue
 		}
 		err := muster.Errorf(muster.CodeClone, "two processes have the identity of %s (%s): boot %d at %s and boot %d at %s",

@@ -39,7 +39,9 @@ func (l *Link) refuseUpgrade(w http.ResponseWriter, r *http.Request, status int,
 		clearText(w, http.StatusTooManyRequests, muster.Errorf(muster.CodeTooManyRequests, "too many failed handshakes from this address"))
 		return
 	}
-	l.log.Info("refused a link with another cookie", "remote", r.RemoteAddr, "text", why.Text)
+	if l.fails.news(r.RemoteAddr, time.Now()) {
+		l.log.Info("refused a link with another cookie; for a minute, further ones from there are only counted", "remote", r.RemoteAddr, "text", why.Text)
+	}
 	accepted := make([]string, 0, 2)
 	for _, k := range l.cfg.Keys() {
 		accepted = append(accepted, k.ID)
