@@ -107,9 +107,9 @@ func verification(err error) *Fault {
 func Dated(c *x509.Certificate, now time.Time) *Fault {
 	switch {
 	case now.After(c.NotAfter):
-		return faultf(CodeExpired, "the certificate of %s expired on %s, %s ago", subjects(c), date(c.NotAfter), days(now.Sub(c.NotAfter)))
+		return faultf(CodeExpired, "the certificate of %s expired on %s, %s ago", subjects(c), date(c.NotAfter), Days(now.Sub(c.NotAfter)))
 	case now.Before(c.NotBefore):
-		return faultf(CodeNotYetValid, "the certificate of %s is valid from %s on, in %s", subjects(c), date(c.NotBefore), days(c.NotBefore.Sub(now)))
+		return faultf(CodeNotYetValid, "the certificate of %s is valid from %s on, in %s", subjects(c), date(c.NotBefore), Days(c.NotBefore.Sub(now)))
 	}
 	return nil
 }
@@ -164,8 +164,8 @@ func subjects(c *x509.Certificate) string {
 
 func date(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// days is a duration in words: whole days, or less than one.
-func days(d time.Duration) string {
+// Days is a duration in words: whole days, or less than one.
+func Days(d time.Duration) string {
 	switch n := int(d / (24 * time.Hour)); n {
 	case 0:
 		return d.Round(time.Minute).String()

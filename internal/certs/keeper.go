@@ -51,6 +51,9 @@ func (k *Keeper) Load() error {
 	return err
 }
 
+// Reload reads the files again, and reports that what they say is in force.
+func (k *Keeper) Reload() (changed bool, err error) { return k.read(true) }
+
 // Poll reads the files if one of them has changed, or could not be used the last
 // time. It reports whether something new is in force now.
 func (k *Keeper) Poll() (changed bool, err error) { return k.read(false) }
