@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // conn is a session whose peer has proved who it is.
@@ -195,6 +197,9 @@ func (l *Link) admit(c *conn, target muster.NodeID, where string) *muster.Error 
 		}
 		return err
 	}
+	if err := l.checkCertificate(c); err != nil {
+		return err
+	}
 	if v := c.hello.Versions; v[0] > version || v[1] < version {
 		return muster.Errorf(muster.CodeVersionRange, "%s speaks link versions %d to %d, %s speaks %d",
 			c.hello.Name, v[0], v[1], l.cfg.Self.Name, version)
@@ -221,6 +226,21 @@ func (l *Link) checkIdentity(peer Hello, target muster.NodeID, where string) *mu
 			self.Name, self.ID, where, peer.Boot.Counter)
 	case target != "" && peer.ID != target:
 		return muster.Errorf(muster.CodeWrongTarget, "%s is %s (%s), not %s", where, peer.Name, peer.ID, target)
+	}
+	return nil
+}
+
+// checkCertificate binds the name of a peer to its certificate, if that is wanted.
+func (l *Link) checkCertificate(c *conn) *muster.Error {
+	if !l.cfg.BindNames {
+		return nil
+	}
+	var state tls.ConnectionState
+	if secure, ok := c.nc.(*tls.Conn); ok {
+		state = secure.ConnectionState()
+	}
+	if f := certs.Bound(state, c.hello.Name); f != nil {
+		return muster.Errorf(muster.Code(f.Code), "%s refuses %s: %s", l.cfg.Self.Name, c.hello.Name, muster.Printable(f.Text))
 	}
 	return nil
 }
