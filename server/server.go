@@ -96,6 +96,14 @@ func (s *Server) Name() string {
 	return ""
 }
 
+// Reload reads the cookies again at once, if there is a Config.CookieSource. It
+// does not wait for it.
+func (s *Server) Reload() {
+	if n := s.node.Load(); n != nil {
+		n.cookies.reload()
+	}
+}
+
 // LoginCode makes a one-use code that opens the dashboard as an administrator. It
 // is meant for the person at the terminal that started the node.
 func (s *Server) LoginCode() string {

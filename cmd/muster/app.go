@@ -30,10 +30,12 @@ type app struct {
 	connect func(addr string, token auth.Secret) (cluster, error)
 	newNode func(settings, *slog.Logger) (node, error)
 	browse  func(ctx context.Context, url string) error
+
+	onHangup func(f func()) (stop func()) // calls f at every SIGHUP
 }
 
 func newApp(p process) *app {
-	return &app{process: p, connect: connect, newNode: newNode, browse: browse}
+	return &app{process: p, connect: connect, newNode: newNode, browse: browse, onHangup: onHangup}
 }
 
 // run executes one command line and returns its exit code.

@@ -44,6 +44,7 @@ func newTerminal(t *testing.T, env ...string) *terminal {
 		t.Error("a node was started")
 		return nil, muster.Errorf(muster.CodeInternal, "no node here")
 	}
+	term.onHangup = func(func()) func() { return func() {} }
 	term.browse = func(context.Context, string) error { return nil }
 	return term
 }

@@ -20,4 +20,6 @@ type node interface {
 	Name() string
 	LoginCode() string
 	Status() muster.Status
+	// Reload reads the cookie files again.
+	Reload()
 }

@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,7 +23,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run a node",
 		Long: `Runs one node until it gets SIGTERM or SIGINT. It then drains, says good-bye and
-exits with 0.
+exits with 0. Cookie files that change are read again within a second, and at
+once on SIGHUP.
 
 Every flag can also be given as a variable of the environment, --mgmt-bind as
 MUSTER_MGMT_BIND, and in the file of --config, where --mgmt-bind is mgmt.bind.
@@ -86,7 +90,26 @@ func (a *app) serve(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	defer a.onHangup(n.Reload)()
 	return a.live(ctx, n, func() { a.greet(s, n) })
+}
+
+// onHangup calls f at every SIGHUP, until stop is called.
+func onHangup(f func()) (stop func()) {
+	hangups := make(chan os.Signal, 1) // one: several at once are as good as one
+	signal.Notify(hangups, syscall.SIGHUP)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range hangups {
+			f()
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-ended
+	}
 }
 
 // live runs a node and calls greet once it has started.
