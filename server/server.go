@@ -96,10 +96,13 @@ func (s *Server) Name() string {
 	return ""
 }
 
-// Reload reads the certificate files again, at once. Files that cannot be used
-// change nothing; the error says why. They are also read when they change.
+// Reload reads the cookies (if there is a Config.CookieSource) and the certificate
+// files again, at once; they are also read when they change. Certificates that
+// cannot be used change nothing, and the error says why; cookies that cannot be
+// used are a problem in the status.
 func (s *Server) Reload() error {
 	if n := s.node.Load(); n != nil {
+		n.cookies.reload()
 		return n.renewCertificates(n.certs.Reload)
 	}
 	return nil
