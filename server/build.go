@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,7 +24,7 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
-		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, rows: n.state.Peers(),
 	}
 }
 
@@ -82,6 +83,7 @@ func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
 		Self: n.self, Keys: n.linkKeys, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
 		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
+		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	})
@@ -136,7 +138,7 @@ func (n *node) buildAPI() (err error) {
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
 		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
 	})
-	return err
+	return errors.Join(err, n.registerTLS())
 }
 
 // allowedHosts are the names that callers may use: those that were given and the

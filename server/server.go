@@ -96,6 +96,15 @@ func (s *Server) Name() string {
 	return ""
 }
 
+// Reload reads the certificate files again, at once. Files that cannot be used
+// change nothing; the error says why. They are also read when they change.
+func (s *Server) Reload() error {
+	if n := s.node.Load(); n != nil {
+		return n.renewCertificates(n.certs.Reload)
+	}
+	return nil
+}
+
 // LoginCode makes a one-use code that opens the dashboard as an administrator. It
 // is meant for the person at the terminal that started the node.
 func (s *Server) LoginCode() string {

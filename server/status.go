@@ -173,10 +173,10 @@ func (n *node) warnings() (list []muster.Problem) {
 	if p, ok := n.shared.(interface{ Plaintext() bool }); ok && p.Plaintext() {
 		warn(muster.CodeStorePlaintext, "the connection to the database is not encrypted")
 	}
-	if !n.bound.Addr().IsLoopback() {
+	if !n.bound.Addr().IsLoopback() && !n.cfg.TLS.served() {
 		warn(muster.CodePlaintext, "the management port is plain HTTP on "+n.bound.String())
 	}
-	return list
+	return append(list, n.certificateProblems()...)
 }
 
 // Conditions returns what readiness consists of, in the order in which a node
@@ -220,10 +220,11 @@ func (n *node) Leave(ctx context.Context) error {
 		return muster.Errorf(muster.CodeConfigHomeDown, "%s keeps the configuration of the cluster", n.self.Name).
 			WithFix("stop it with SIGTERM to let it come back, or leave with the other members first")
 	}
+	n.forget.Store(true)
 	if err := c.store.RemoveMember(ctx, n.self.ID); err != nil {
+		n.forget.Store(false)
 		return err
 	}
-	n.forget.Store(true)
 	n.log.InfoContext(ctx, "leaving for good, as asked")
 	n.stop()
 	return nil
