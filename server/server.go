@@ -99,7 +99,7 @@ func (s *Server) Name() string {
 // Reload reads the certificate files again, at once. Files that cannot be used
 // change nothing; the error says why. They are also read when they change.
 func (s *Server) Reload() error {
-	if n := s.node.Load(); n != nil {
+	if n := s.node.Load(); n != nil && n.cfg.TLS.used() {
 		return n.renewCertificates(n.certs.Reload)
 	}
 	return nil
