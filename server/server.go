@@ -101,11 +101,15 @@ func (s *Server) Name() string {
 // cannot be used change nothing, and the error says why; cookies that cannot be
 // used are a problem in the status.
 func (s *Server) Reload() error {
-	if n := s.node.Load(); n != nil {
-		n.cookies.reload()
-		return n.renewCertificates(n.certs.Reload)
+	n := s.node.Load()
+	if n == nil {
+		return nil
 	}
-	return nil
+	n.cookies.reload()
+	if !n.cfg.TLS.used() {
+		return nil
+	}
+	return n.renewCertificates(n.certs.Reload)
 }
 
 // LoginCode makes a one-use code that opens the dashboard as an administrator. It

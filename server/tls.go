@@ -37,6 +37,9 @@ type TLS struct {
 
 func (t TLS) served() bool { return t.CertFile != "" }
 
+// used reports whether there are files to read.
+func (t TLS) used() bool { return t.served() || len(t.CAFiles) > 0 }
+
 func (t TLS) files() certs.Files {
 	return certs.Files{Cert: t.CertFile, Key: t.KeyFile, CA: t.CAFiles}
 }
@@ -101,7 +104,7 @@ func certificateFault(err error) error {
 // watchCertificates reads the files again when they change. Links that are up
 // stay up: certificates matter to handshakes only.
 func (n *node) watchCertificates(ctx context.Context) error {
-	if n.cfg.TLS.CertFile == "" && len(n.cfg.TLS.CAFiles) == 0 {
+	if !n.cfg.TLS.used() {
 		return nil
 	}
 	tick := time.NewTicker(certificatePoll)
