@@ -83,7 +83,7 @@ const (
 // of date does not stop the node: a new file is picked up while it runs.
 func (n *node) loadCertificates() error {
 	if err := n.certs.Load(); err != nil {
-		return faultOf(err)
+		return certificateFault(err)
 	}
 	if leaf := n.certs.Leaf(); leaf != nil {
 		if f := certs.Dated(leaf, time.Now()); f != nil {
@@ -93,8 +93,8 @@ func (n *node) loadCertificates() error {
 	return nil
 }
 
-// faultOf gives a fault of the files its code.
-func faultOf(err error) error {
+// certificateFault gives a fault of the files its code.
+func certificateFault(err error) error {
 	if f, ok := errors.AsType[*certs.Fault](err); ok {
 		return &muster.Error{Code: muster.Code(f.Code), Text: f.Text, Err: err}
 	}
@@ -131,7 +131,7 @@ func (n *node) renewCertificates(read func() (bool, error)) error {
 		n.logCertificate()
 		n.changed.fire()
 	}
-	return faultOf(err)
+	return certificateFault(err)
 }
 
 func (n *node) logCertificate() {

@@ -333,7 +333,7 @@ func TestReloadDropsNoLink(t *testing.T) {
 	all(t, 15*time.Second, nodes...)
 	before := settledLinks(t, nodes)
 	boots := bootsOf(t, n1)
-	stop := load(t, nodes)
+	stop := loadTLS(t, nodes)
 	for round := range 2 {
 		for _, n := range nodes {
 			pair := s.ca.Renew(t, testca.Leaf{CommonName: n.name}, s.pairs[n.name])
@@ -372,7 +372,7 @@ func badFilesChangeNothing(t *testing.T, s *secured, n *node) {
 
 // load writes through each node until the returned function is called, which
 // fails the test if one of the writes failed.
-func load(t *testing.T, nodes []*node) (stop func()) {
+func loadTLS(t *testing.T, nodes []*node) (stop func()) {
 	t.Helper()
 	done := make(chan struct{})
 	var writers sync.WaitGroup
