@@ -77,7 +77,7 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 	p, ours := readProblem(resp, body)
 	switch {
 	case resp.StatusCode == http.StatusUpgradeRequired:
-		return muster.Errorf(muster.CodeUpgradeStripped, "%s: a proxy between us removed the Upgrade header", endpoint)
+		return muster.Errorf(muster.CodeUpgradeStripped, "%s: %s between us removed the Upgrade header", endpoint, proxyName(resp))
 	case !ours:
 		return foreignAnswer(endpoint, resp, body)
 	case p.Code == muster.CodeCookieMismatch:
@@ -88,6 +88,14 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 	return &muster.Error{
 		Code: p.Code, Text: muster.Printable(endpoint + ": " + p.Detail), Fix: muster.Printable(p.Fix),
 	}
+}
+
+// proxyName is what a proxy calls itself; a node sends no Server header.
+func proxyName(resp *http.Response) string {
+	if name := muster.Printable(resp.Header.Get("Server")); name != "" {
+		return "the proxy " + name
+	}
+	return "a proxy"
 }
 
 // readProblem reports whether an answer was written by a muster node.

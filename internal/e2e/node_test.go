@@ -50,10 +50,11 @@ func token(t *testing.T, cookie, role string) string {
 // node is one member under test. It survives restarts: name, port and data
 // directory stay.
 type node struct {
-	c    *cluster
-	name string
-	addr string
-	args []string
+	c      *cluster
+	name   string
+	addr   string
+	prefix string // of the path of everything it serves
+	args   []string
 	*process
 }
 
@@ -63,7 +64,7 @@ func (c *cluster) node(name string, args ...string) *node {
 	return &node{c: c, name: name, addr: fmt.Sprintf("127.0.0.1:%d", freePort(c.t)), args: args}
 }
 
-func (n *node) url() string { return "http://" + n.addr }
+func (n *node) url() string { return "http://" + n.addr + n.prefix }
 
 func (n *node) start() *node {
 	n.c.t.Helper()
@@ -95,6 +96,9 @@ func (n *node) request(method, path, body string, header ...string) (*http.Respo
 	req.Header.Set("Authorization", "Bearer "+n.c.token)
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
 	}
 	client := http.Client{Timeout: 5 * time.Second}
 	res, err := client.Do(req)
