@@ -134,6 +134,7 @@ func (n *node) buildAPI() (err error) {
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
+		AllowedNetworks: n.cfg.AllowedNetworks, TrustedProxies: n.cfg.TrustedProxies,
 		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
 	})
 	return err

@@ -18,6 +18,8 @@ type settings struct {
 	Advertise       string
 	PathPrefix      string
 	AllowedHosts    []string
+	AllowedNetworks []netip.Prefix
+	TrustedProxies  []netip.Prefix
 	ClusterName     string
 	NodeName        string
 	Role            muster.Role
