@@ -220,10 +220,11 @@ func (n *node) Leave(ctx context.Context) error {
 		return muster.Errorf(muster.CodeConfigHomeDown, "%s keeps the configuration of the cluster", n.self.Name).
 			WithFix("stop it with SIGTERM to let it come back, or leave with the other members first")
 	}
+	n.forget.Store(true)
 	if err := c.store.RemoveMember(ctx, n.self.ID); err != nil {
+		n.forget.Store(false)
 		return err
 	}
-	n.forget.Store(true)
 	n.log.InfoContext(ctx, "leaving for good, as asked")
 	n.stop()
 	return nil
