@@ -85,11 +85,16 @@ func (a *API) eventSeq(id string) uint64 {
 	return seq
 }
 
-// stillGood reports whether the credential that opened a stream is good yet.
-func (a *API) stillGood(who caller) bool {
+// admitted reports whether the credential that opened a stream is good yet, and
+// ends the stream if it is not: it may have expired or been revoked.
+func (a *API) admitted(s *stream, who caller) bool {
 	if !who.known() {
 		return true
 	}
-	_, err := a.verify(who.token)
-	return err == nil
+	if _, err := a.verify(who.token); err != nil {
+		s.buf.Reset() // what has been gathered is not for this caller any more
+		s.bye("session")
+		return false
+	}
+	return true
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/musterhq/muster"
-	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/gossip"
 	"github.com/musterhq/muster/join"
 	"github.com/musterhq/muster/link"
@@ -129,7 +128,7 @@ func (n *node) observe(digest []byte) {
 func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
-		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: verifier{n},
+		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: newVerifier(n),
 		Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
@@ -148,13 +147,6 @@ func (n *node) allowedHosts() []string {
 		hosts = append(hosts, u.Hostname())
 	}
 	return hosts
-}
-
-// verifier checks tokens against this node's cookies and cluster.
-type verifier struct{ n *node }
-
-func (v verifier) Verify(token string) (auth.Claims, error) {
-	return v.n.cfg.Cookies.VerifyFor(token, v.n.state.Cluster().ID)
 }
 
 // linkUp is told of every link whose HELLO has verified.
