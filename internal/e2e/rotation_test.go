@@ -57,6 +57,36 @@ func (r *rotated) write(files ...string) {
 	}
 }
 
+// keys runs a command about cookies on the node's machine.
+func (r *rotated) keys(want int, args ...string) {
+	r.c.t.Helper()
+	args = append(append([]string{"keys"}, args...), "--addr", r.url(), "--cluster-cookie-file", r.file)
+	if code, out, stderr := run(r.c.t, nil, args...); code != want {
+		r.c.t.Fatalf("muster %s: exit %d, want %d: %s%s", strings.Join(args, " "), code, want, out, stderr)
+	}
+}
+
+// onlyLinks reports nil once that many members say that all their links are under
+// one cookie.
+func onlyLinks(n *node, kid string, members int) error {
+	var list struct{ Nodes []muster.NodeKeys }
+	if _, err := n.get("/v1/keys", &list); err != nil {
+		return err
+	}
+	for _, k := range list.Nodes {
+		if k.Error == "" {
+			members--
+		}
+		if i := slices.IndexFunc(k.Links, func(l muster.LinkKey) bool { return l.KID != kid }); i >= 0 {
+			return fmt.Errorf("%s has %+v", k.Name, k.Links[i])
+		}
+	}
+	if members != 0 {
+		return fmt.Errorf("%d members are missing in %+v", members, list.Nodes)
+	}
+	return nil
+}
+
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -171,16 +201,18 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	})
 	defer writers.Wait()
 	defer stop()
-	step := func(files ...string) {
+	was, is := kidOf(t, c.cookie), kidOf(t, fresh)
+	step := func(args ...string) {
 		for _, n := range nodes {
-			n.write(files...)
+			n.keys(0, append([]string{"rotate"}, args...)...)
 		}
 	}
+	nodes[0].keys(3, "rotate", "--check-drop", was) // everybody dials with it
 
-	step(c.cookie, fresh)
+	step("--add", fresh)
 	took := eventually(t, 3*time.Second, func() error { return eachAccepts(newToken, true, nodes...) })
 	t.Logf("added everywhere after %s", took)
-	step(fresh, c.cookie)
+	step("--first", is)
 	eventually(t, 5*time.Second, func() error { return logged("cookies changed", 2, nodes...) })
 	mu.Lock()
 	current = newToken
@@ -189,10 +221,13 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 		n.c.token = newToken
 	}
 	watch := openWatch(t, n2, oldToken)
-	step(fresh)
+	nodes[1].keys(3, "rotate", "--check-drop", was) // our token needs it
+	step("--drop", was, "--force")
 	took = eventually(t, 2*time.Second, func() error { return eachAccepts(oldToken, false, nodes...) })
 	t.Logf("dropped cookie refused everywhere after %s", took)
 	watchEnds(t, watch, 2*time.Second)
+	eventually(t, 2*time.Second, func() error { return onlyLinks(n1.node, is, 3) })
+	nodes[2].keys(0, "status")
 	work.mu.Lock()
 	before := work.writes
 	work.mu.Unlock()
