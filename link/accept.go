@@ -76,7 +76,7 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 
 // checkUpgrade returns the request's opening or what to answer instead.
 func (l *Link) checkUpgrade(r *http.Request) (upgrade, int, *muster.Error) {
-	if r.Header.Get("Origin") != "" {
+	if len(r.Header.Values("Origin")) > 0 { // an empty one, too: no node sends it
 		return upgrade{}, http.StatusForbidden, muster.Errorf(muster.CodeCrossSite, "links are for nodes, not for browsers")
 	}
 	if !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket") {
@@ -159,7 +159,7 @@ func checkHeaders(r *http.Request) (Channel, error) {
 	channel, known := channelOf(r.Header.Get("Sec-WebSocket-Protocol"))
 	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
 	switch {
-	case r.Method != http.MethodGet || r.ProtoMajor != 1:
+	case r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor != 1:
 		return "", errors.New("want GET over HTTP/1.1")
 	case r.ContentLength != 0:
 		return "", errors.New("the request has a body")
@@ -278,7 +278,7 @@ func (l *Link) readClientHello(s *session, up upgrade) (*conn, error) {
 	c := l.newConn(s, hello, up.handshake)
 	if kind, body, _, err := cutFrame(rest); err == nil && kind == frameRefuse {
 		refused := decodeRefusal(body)
-		_ = l.admit(c, up.target, c.remote) // our gate and our alarms see the peer too
+		_ = l.admit(c, "", c.remote) // our gate and our alarms see the peer too; it is no target of ours
 		return nil, refused
 	}
 	return c, nil

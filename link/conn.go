@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // conn is a session whose peer has proved who it is.
@@ -219,6 +221,9 @@ func (l *Link) admit(c *conn, target muster.NodeID, where string) *muster.Error 
 		}
 		return err
 	}
+	if err := l.checkCertificate(c); err != nil {
+		return err
+	}
 	if v := c.hello.Versions; v[0] > version || v[1] < version {
 		return muster.Errorf(muster.CodeVersionRange, "%s speaks link versions %d to %d, %s speaks %d",
 			c.hello.Name, v[0], v[1], l.cfg.Self.Name, version)
@@ -249,14 +254,31 @@ func (l *Link) checkIdentity(peer Hello, target muster.NodeID, where string) *mu
 	return nil
 }
 
+// checkCertificate binds the name of a peer to its certificate, if that is wanted.
+func (l *Link) checkCertificate(c *conn) *muster.Error {
+	if !l.cfg.BindNames {
+		return nil
+	}
+	var state tls.ConnectionState
+	if secure, ok := c.nc.(*tls.Conn); ok {
+		state = secure.ConnectionState()
+	}
+	if f := certs.Bound(state, c.hello.Name); f != nil {
+		return muster.Errorf(muster.Code(f.Code), "%s refuses %s: %s", l.cfg.Self.Name, c.hello.Name, muster.Printable(f.Text))
+	}
+	return nil
+}
+
 // settleBoot deals with links to another run of the same node: a run that still
-// answers is a clone, a silent one has been replaced.
+// answers is a clone, a silent one has been replaced. Boot counters are drawn once,
+// so that an equal one gives a clone away whether it answers or not.
 func (l *Link) settleBoot(c *conn) *muster.Error {
 	old := l.reg.find(func(o *conn) bool {
 		return o.up && o.hello.ID == c.hello.ID && o.hello.Boot != c.hello.Boot
 	})
 	for _, o := range old {
-		if o.channel != ChannelPacket || !o.probe(time.Second) {
+		twin := o.hello.Boot.Counter == c.hello.Boot.Counter
+		if !twin && (o.channel != ChannelPacket || !o.probe(time.Second)) {
 			continue
 		}
 		err := muster.Errorf(muster.CodeClone, "two processes have the identity of %s (%s): boot %d at %s and boot %d at %s",

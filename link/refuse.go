@@ -1,8 +1,6 @@
 package link
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // problem is the body of a refusal in clear text (RFC 9457).
@@ -40,7 +39,9 @@ func (l *Link) refuseUpgrade(w http.ResponseWriter, r *http.Request, status int,
 		clearText(w, http.StatusTooManyRequests, muster.Errorf(muster.CodeTooManyRequests, "too many failed handshakes from this address"))
 		return
 	}
-	l.log.Info("refused a link with another cookie", "remote", r.RemoteAddr, "text", why.Text)
+	if l.fails.news(r.RemoteAddr, time.Now()) {
+		l.log.Info("refused a link with another cookie; for a minute, further ones from there are only counted", "remote", r.RemoteAddr, "text", why.Text)
+	}
 	accepted := make([]string, 0, 2)
 	for _, k := range l.cfg.Keys() {
 		accepted = append(accepted, k.ID)
@@ -159,8 +160,8 @@ func unreachable(endpoint string, err error) *muster.Error {
 	if e, ok := errors.AsType[*muster.Error](err); ok {
 		return e
 	}
-	if isTLS(err) && strings.Contains(err.Error(), "does not look like a TLS handshake") {
-		return muster.Errorf(muster.CodePeerUnreachable, "%s: %w", endpoint, err).WithFix("write http:// in the endpoint, or serve TLS there")
+	if f, ok := certs.Explain(err); ok {
+		return &muster.Error{Code: muster.Code(f.Code), Text: muster.Printable(endpoint + ": " + f.Text), Err: err}
 	}
 	return muster.Errorf(muster.CodePeerUnreachable, "%s: %w", endpoint, err)
 }
@@ -191,18 +192,9 @@ func isDNS(err error) bool {
 }
 
 func isTLS(err error) bool {
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if slices.Contains(certs.Codes(), string(muster.CodeOf(err))) {
 		return true
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert
-		return true
-	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	_, ok := certs.Explain(err)
 	return ok
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -82,6 +83,7 @@ func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
 		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
 		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
+		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	})
@@ -129,7 +131,7 @@ func (n *node) buildAPI() (err error) {
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
 		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
 	})
-	return err
+	return errors.Join(err, n.registerTLS())
 }
 
 // allowedHosts are the names that callers may use: those that were given and the

@@ -36,6 +36,7 @@ type Config struct {
 	Advertise    string   // URL, host:port, template, or "none"; default: worked out from Bind
 	PathPrefix   string   // of everything this node serves, for example /cluster; default none
 	AllowedHosts []string // further values of the Host header
+	TLS          TLS      // certificates of the port; the zero value serves plain HTTP
 
 	ClusterName string // of a cluster formed here; default "muster"
 	NodeName    string // default: persisted, else host name and four random characters
@@ -129,6 +130,7 @@ func (c Config) validate() error {
 	if c.PathPrefix != "" && (!strings.HasPrefix(c.PathPrefix, "/") || strings.HasSuffix(c.PathPrefix, "/")) {
 		fault("--mgmt-path-prefix %q: want a leading and no trailing slash", muster.Printable(c.PathPrefix))
 	}
+	faults = append(faults, c.TLS.validate()...)
 	if len(c.Cookies) == 0 {
 		faults = append(faults, muster.Errorf(muster.CodeCookieMissing, "no cluster cookie is given (--cluster-cookie-file)"))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/discovery"
 	"github.com/musterhq/muster/gossip"
+	"github.com/musterhq/muster/internal/certs"
 	"github.com/musterhq/muster/join"
 	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/mgmt"
@@ -37,6 +38,7 @@ type node struct {
 	begun    time.Time
 	lock     io.Closer
 	listener net.Listener
+	certs    *certs.Keeper
 	bound    netip.AddrPort
 	endpoint string
 
@@ -67,7 +69,7 @@ type node struct {
 func newNode(s *Server) (*node, error) {
 	n := &node{
 		server: s, cfg: s.cfg, log: s.cfg.Log, begun: time.Now(),
-		changed: newSignal(), keys: newKeybook(),
+		changed: newSignal(), keys: newKeybook(), certs: certs.NewKeeper(s.cfg.TLS.files()),
 	}
 	if err := n.open(); err != nil {
 		n.close()
@@ -82,6 +84,9 @@ func newNode(s *Server) (*node, error) {
 
 // open takes the data directory, the identity in it, and the port.
 func (n *node) open() (err error) {
+	if err := n.loadCertificates(); err != nil {
+		return err
+	}
 	if n.cfg.OpenState != nil {
 		n.state, err = n.cfg.OpenState()
 	} else {
@@ -94,7 +99,7 @@ func (n *node) open() (err error) {
 	if err := n.listen(); err != nil {
 		return err
 	}
-	n.endpoint, err = advertised(n.cfg.Advertise, n.bound, n.cfg.PathPrefix, n.cfg.JoinEndpoints)
+	n.endpoint, err = advertised(n.cfg.Advertise, port{n.bound, n.cfg.PathPrefix, n.cfg.TLS.served()}, n.cfg.JoinEndpoints)
 	return err
 }
 
@@ -168,6 +173,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group = newGroup(inner)
 
 	n.serveHTTP()
+	n.group.run("certificates", n.watchCertificates)
 	n.group.run("link", n.link.Run)
 	n.group.run("gossip", n.gossip.Run)
 	n.group.run("discovery", n.discover)
@@ -227,7 +233,7 @@ func (n *node) serveHTTP() {
 				_ = srv.Close() // whoever is left has had his time
 			}
 		}()
-		if err := srv.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(n.secured(n.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil

@@ -96,12 +96,15 @@ func (s *Server) Name() string {
 	return ""
 }
 
-// Reload reads the cookies again at once, if there is a Config.CookieSource. It
-// does not wait for it.
-func (s *Server) Reload() {
+// Reload reads the certificate files and the cookies again, at once. Files that
+// cannot be used change nothing; the error says why, for cookies the status does.
+// They are also read when they change.
+func (s *Server) Reload() error {
 	if n := s.node.Load(); n != nil {
 		n.cookies.reload()
+		return n.renewCertificates(n.certs.Reload)
 	}
+	return nil
 }
 
 // LoginCode makes a one-use code that opens the dashboard as an administrator. It

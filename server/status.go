@@ -182,10 +182,10 @@ func (n *node) warnings() (list []muster.Problem) {
 	if p, ok := n.shared.(interface{ Plaintext() bool }); ok && p.Plaintext() {
 		warn(muster.CodeStorePlaintext, "the connection to the database is not encrypted")
 	}
-	if !n.bound.Addr().IsLoopback() {
+	if !n.bound.Addr().IsLoopback() && !n.cfg.TLS.served() {
 		warn(muster.CodePlaintext, "the management port is plain HTTP on "+n.bound.String())
 	}
-	return list
+	return append(list, n.certificateProblems()...)
 }
 
 // Conditions returns what readiness consists of, in the order in which a node

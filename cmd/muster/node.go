@@ -15,11 +15,12 @@ type node interface {
 	// Ready is closed when the node serves the configuration for the first time.
 	Ready() <-chan struct{}
 
+	// Reload reads the files that may change again, at once.
+	Reload() error
+
 	Addr() string
 	Endpoint() string
 	Name() string
 	LoginCode() string
 	Status() muster.Status
-	// Reload reads the cookie files again.
-	Reload()
 }

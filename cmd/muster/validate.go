@@ -17,6 +17,7 @@ import (
 func (l *loader) finish() {
 	l.finishStore()
 	l.checkJoining()
+	l.settings.secureEndpoints()
 	l.checkGossipPort()
 	l.loadCookies()
 }
@@ -50,6 +51,17 @@ func (l *loader) checkJoining() {
 		if l.from[name] {
 			l.fault(muster.CodeBadConfig, "%s has no effect: cluster_config.enabled is false", name)
 		}
+	}
+}
+
+// secureEndpoints gives addresses without a scheme https where this node serves
+// TLS itself: members of one cluster are alike.
+func (s *settings) secureEndpoints() {
+	if s.TLS.CertFile == "" {
+		return
+	}
+	for _, i := range s.bareEndpoints {
+		s.JoinEndpoints[i] = "https" + strings.TrimPrefix(s.JoinEndpoints[i], "http")
 	}
 }
 

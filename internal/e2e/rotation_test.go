@@ -118,14 +118,14 @@ func eachAccepts(token string, want bool, nodes ...*rotated) error {
 	return nil
 }
 
-// load writes to the nodes in turn, 50 times a second, and watches the members.
-type load struct {
+// workload writes to the nodes in turn, 50 times a second, and watches the members.
+type workload struct {
 	mu     sync.Mutex
 	writes int
 	failed []string
 }
 
-func (l *load) note(err error) {
+func (l *workload) note(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writes++
@@ -135,7 +135,7 @@ func (l *load) note(err error) {
 }
 
 // run ends with ctx.
-func (l *load) run(ctx context.Context, token func() string, nodes ...*rotated) {
+func (l *workload) run(ctx context.Context, token func() string, nodes ...*rotated) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -168,6 +168,23 @@ func lost(n *node) error {
 	return nil
 }
 
+// goOn waits for so many further calls.
+func (l *workload) goOn(t *testing.T, calls int) {
+	t.Helper()
+	count := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.writes
+	}
+	before := count()
+	eventually(t, 10*time.Second, func() error {
+		if n := count() - before; n < calls {
+			return fmt.Errorf("%d further calls", n)
+		}
+		return nil
+	})
+}
+
 func TestCookieRotatesUnderLoad(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -189,7 +206,7 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	oldToken, newToken := c.token, token(t, fresh, "admin")
 	current := oldToken
 	var mu sync.Mutex
-	work := &load{}
+	work := &workload{}
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
 	writers.Go(func() {
@@ -228,17 +245,7 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	watchEnds(t, watch, 2*time.Second)
 	eventually(t, 2*time.Second, func() error { return onlyLinks(n1.node, is, 3) })
 	nodes[2].keys(0, "status")
-	work.mu.Lock()
-	before := work.writes
-	work.mu.Unlock()
-	eventually(t, 10*time.Second, func() error {
-		work.mu.Lock()
-		defer work.mu.Unlock()
-		if work.writes < before+100 {
-			return fmt.Errorf("%d writes", work.writes)
-		}
-		return nil
-	})
+	work.goOn(t, 100)
 	stop()
 	writers.Wait()
 	t.Logf("%d calls, %d failed", work.writes, len(work.failed))
