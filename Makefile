@@ -4,36 +4,63 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test check race browser bench long deps generate fmt clean
+# Tests compile with the flags of the release, so that everything is built once.
+# The race detector needs cgo, and so a build of its own.
+export CGO_ENABLED = 0
+export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
+
+.PHONY: help build test check processes race web browser compose bench long deps generate fmt clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/muster (static, no cgo)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/muster ./cmd/muster
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/muster ./cmd/muster
 
 deps: ## Install what the tests need (Debian, as root)
+	$(step)
 	scripts/deps.sh
 
-test: deps check race browser ## Install what the tests need and run all of them
+test: deps check processes race web browser compose ## Install what the tests need and run all of them
 
 check: ## Vet, house rules and all Go tests
+	$(step)
 	$(GO) vet ./...
-	$(GO) test -shuffle=on ./...
+	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v internal/e2e)
 
-race: ## The concurrent packages again under the race detector
-	$(GO) test -race -shuffle=on $(RACE)
+processes: ## Real processes on loopback, alone on the machine: their deadlines are promises
+	$(step)
+	$(GO) test -vet=off -count=1 ./internal/e2e
 
-browser: build ## The dashboard in a real browser, and the compose file's schema
-	cd test && MUSTER_BIN=$(CURDIR)/bin/muster $(GO) test ./...
+race: ## The concurrent packages again under the race detector, with fewer random runs
+	$(step)
+	CGO_ENABLED=1 $(GO) test -vet=off -race -short -shuffle=on $(RACE)
+
+# What the tests below read and run lies outside their modules: never cached.
+
+web: ## The dashboard's sources: types, bundle, fresh dist (Node and npm)
+	$(step)
+	[ -d web/node_modules ] || npm ci --prefix web
+	$(GO) -C web/internal/build test -count=1 ./...
+
+browser: web ## The dashboard in a real browser, before three real nodes
+	$(step)
+	$(GO) -C test/browser vet ./...
+	$(GO) -C test/browser test -vet=off -count=1 .
+
+compose: ## compose.yaml, Dockerfile and proxy, with real nodes behind it
+	$(step)
+	$(GO) -C test/compose vet ./...
+	$(GO) -C test/compose test -vet=off -count=1 ./...
 
 bench: ## Benchmarks; results belong into docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./config ./gossip ./replica ./store/postgres
 
-long: ## What is too slow for every change: 1,000 cycles of the kill -9 test
-	MUSTER_LONG=1 $(GO) test -count=1 -timeout 60m -run Long ./...
+long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind (see docs/long.md)
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall' ./store/sqlite ./join
 
 generate: ## Rebuild generated code and the dashboard bundle
+	npm run types --prefix web
 	$(GO) generate ./...
 
 fmt: ## Format
@@ -42,5 +69,8 @@ fmt: ## Format
 clean: ## Remove build results
 	rm -rf bin web/node_modules
 
+# step says which part of the tests begins, and when.
+step = @printf '\n== %s (%s)\n' $@ "$$(date +%T)"
+
 # Everything that starts goroutines of its own.
-RACE := . ./config/... ./link/... ./gossip/... ./join/... ./discovery/... ./store/memory/... ./store/peer/... ./replica/... ./mgmt/... ./auth/... ./server/... ./internal/...
+RACE := . ./config/... ./link/... ./gossip/... ./join/... ./discovery/... ./store/memory/... ./store/peer/... ./replica/... ./mgmt/... ./auth/... ./server/... ./internal/testnet/...

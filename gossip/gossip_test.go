@@ -338,9 +338,6 @@ func TestForgottenMemberStaysAwayUntilItJoins(t *testing.T) {
 
 func TestColdStartOfFiftyConverges(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("50 nodes")
-	}
 	simulate(t, 1, func(t *testing.T, c *cluster) {
 		for i := range 50 {
 			name := fmt.Sprintf("n%02d", i)

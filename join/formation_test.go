@@ -3,6 +3,7 @@ package join_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,9 +13,13 @@ import (
 	"github.com/musterhq/muster/join"
 )
 
+// seeds is how many random starts a formation is tried with.
 func seeds(t *testing.T) int {
 	t.Helper()
-	if testing.Short() {
+	switch {
+	case os.Getenv("MUSTER_LONG") != "":
+		return 1000
+	case testing.Short():
 		return 20
 	}
 	return 200

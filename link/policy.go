@@ -100,7 +100,7 @@ func (l *Link) connect(ctx context.Context, address string) (net.Conn, error) {
 // The same timeout ends a connection whose reader has stopped reading, so that links
 // with a flow of bytes get more.
 func tuneSocket(nc net.Conn, channel Channel) {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+	for t, ok := nc.(interface{ NetConn() net.Conn }); ok; t, ok = nc.(interface{ NetConn() net.Conn }) { // *tls.Conn
 		nc = t.NetConn()
 	}
 	if tcp, ok := nc.(*net.TCPConn); ok {

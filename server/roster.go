@@ -22,6 +22,7 @@ const (
 type memberTable interface {
 	Members(ctx context.Context) ([]store.Member, error)
 	PutMember(ctx context.Context, m store.Member) error
+	RemoveMember(ctx context.Context, id muster.NodeID) error
 }
 
 // roster keeps this node's row in the durable member list fresh, and a copy of
@@ -35,6 +36,7 @@ type roster struct {
 	wake  chan struct{}          // buffer 1: one pending refresh is enough
 	fired func()                 // the list changed
 	alive func() []muster.NodeID // whom gossip holds alive
+	gone  func() bool            // this node leaves for good
 
 	mu   sync.Mutex
 	rows []store.Member
@@ -75,8 +77,10 @@ func (r *roster) refresh(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
-	if err := table.PutMember(ctx, r.self()); err != nil {
-		return err
+	if !r.gone() {
+		if err := table.PutMember(ctx, r.self()); err != nil {
+			return err
+		}
 	}
 	rows, err := table.Members(ctx)
 	if err != nil {
@@ -94,11 +98,15 @@ func (r *roster) incomplete() bool {
 	})
 }
 
-// leave marks this node as left in the durable list; it stays counted.
+// leave marks this node as left in the durable list, where it stays counted, or
+// takes it off the list if it leaves for good.
 func (r *roster) leave(ctx context.Context) error {
 	table := r.table()
 	if table == nil {
 		return nil
+	}
+	if r.gone() {
+		return table.RemoveMember(ctx, r.self().ID)
 	}
 	row := r.self()
 	row.State = muster.StateLeft

@@ -239,3 +239,26 @@ func TestConfigHomeDown(t *testing.T) {
 	took := eventually(t, 5*time.Second, func() error { _, err := other.create("route/x", `{}`); return err })
 	t.Logf("writes again %s after the home's port opened", took)
 }
+
+// TestLeaveTakesTheNodeOffTheDurableList, and SIGTERM does not.
+func TestLeaveTakesTheNodeOffTheDurableList(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n1 := c.node("n1").up()
+	n2 := c.node("n2", "--cluster-join-endpoint", n1.url()).up()
+	n3 := c.node("n3", "--cluster-join-endpoint", n1.url()).up()
+	all(t, 10*time.Second, n1, n2, n3)
+	if code, _, stderr := run(t, nil, "leave", "--addr", n3.url(), "--cluster-cookie-file", c.cookie); code != 0 {
+		t.Fatalf("muster leave: exit %d: %s", code, stderr)
+	}
+	if code := n3.exit(10 * time.Second); code != 0 {
+		t.Errorf("the node that left: exit %d, want 0", code)
+	}
+	all(t, 5*time.Second, n1, n2) // healthy, and two are all there are
+	if size := n1.mustStatus().ClusterSize; size != 2 {
+		t.Errorf("cluster_size is %d after a leave, want 2", size)
+	}
+	if code, _, stderr := run(t, nil, "leave", "--addr", n1.url(), "--cluster-cookie-file", c.cookie); code == 0 {
+		t.Errorf("the config home may not leave while others need it; exit %d: %s", code, stderr)
+	}
+}

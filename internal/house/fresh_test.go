@@ -1,24 +1,119 @@
 package house_test
 
 import (
+	"bytes"
 	"go/ast"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
 
-func TestModuleFileIsTidy(t *testing.T) {
+func TestModuleFilesAreTidy(t *testing.T) {
 	t.Parallel()
-	for _, dir := range []string{".", "tools"} {
-		cmd := exec.CommandContext(t.Context(), "go", "mod", "tidy", "-diff")
-		cmd.Dir = root + "/" + dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("go mod tidy -diff in %s: %v\n%s", dir, err, out)
+	modules := everywhere(t, "go.mod")
+	if len(modules) < 2 {
+		t.Fatalf("modules: got %v, want the nested ones too", modules)
+	}
+	for _, file := range modules {
+		t.Run(path.Dir(file), func(t *testing.T) {
+			t.Parallel()
+			if out, err := run(t, "go", "-C", path.Dir(file), "mod", "tidy", "-diff"); err != nil {
+				t.Errorf("go mod tidy -diff: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// run executes a command in the module's root and returns what it said.
+func run(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = root
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestGeneratedCodeIsFresh generates the code of api again, elsewhere. The types
+// of the dashboard and its bundle are compared in web/internal/build, which has Node.
+func TestGeneratedCodeIsFresh(t *testing.T) {
+	t.Parallel()
+	fresh := t.TempDir()
+	output := regexp.MustCompile(`(?m)^output: (\S+)$`)
+	for _, config := range []string{"types.yaml", "server/server.yaml"} {
+		text, err := os.ReadFile(filepath.Join(root, "api", config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(fresh, path.Base(config))
+		target := filepath.Join(fresh, path.Base(output.FindStringSubmatch(string(text))[1]))
+		if err := os.WriteFile(file, output.ReplaceAll(text, []byte("output: "+target)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := run(t, "go", "-C", "api", "tool", "-modfile=../tools/go.mod", "oapi-codegen", "-config", file, "../openapi.yaml"); err != nil {
+			t.Fatalf("generate by %s: %v\n%s", config, err, out)
 		}
 	}
+	if out, err := run(t, "go", "run", "-C", "tools", "./specjson", "../openapi.yaml", fresh); err != nil {
+		t.Fatalf("generate the specification: %v\n%s", err, out)
+	}
+	for _, file := range []string{"api.gen.go", "server/server.gen.go", "openapi.json", "spec.gen.go"} {
+		want, err := os.ReadFile(filepath.Join(fresh, path.Base(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(root, "api", file)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("api/%s is stale (%v): run go generate ./api", file, err)
+		}
+	}
+}
+
+// TestNoTestIsSkipped: what is missing on a machine is installed by make deps, and
+// what takes long has the build tag long. A test that skips itself looks like one
+// that passes.
+func TestNoTestIsSkipped(t *testing.T) {
+	t.Parallel()
+	skip := regexp.MustCompile(`\b(t|b|f|tb)\.Skip(f|Now)?\(`)
+	for _, file := range everywhere(t, ".go") {
+		text, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := skip.FindIndex(text); m != nil {
+			line := 1 + bytes.Count(text[:m[0]], []byte("\n"))
+			t.Errorf("%s:%d skips: install what is missing, or use the build tag long", file, line)
+		}
+	}
+}
+
+// everywhere returns the files of all modules whose name ends like that.
+func everywhere(t *testing.T, ending string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+			return fs.SkipDir
+		}
+		if !d.IsDir() && strings.HasSuffix(name, ending) {
+			rel, err := filepath.Rel(root, name)
+			files = append(files, filepath.ToSlash(rel))
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // TestSleepsOnlyInVirtualTime: a test that sleeps in real time is slow or flaky,

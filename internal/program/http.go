@@ -54,8 +54,10 @@ type Answer struct {
 	Body   []byte
 }
 
-// Send sends one request; header holds names and values in turn.
-func (c Caller) Send(tb testing.TB, method, path, body string, header ...string) (Answer, error) {
+// Send sends one request. The line is method and path, as in "GET /health"; header
+// holds names and values in turn.
+func (c Caller) Send(tb testing.TB, line, body string, header ...string) (Answer, error) {
+	method, path, _ := strings.Cut(line, " ")
 	req, err := http.NewRequestWithContext(tb.Context(), method, c.Base+path, strings.NewReader(body))
 	if err != nil {
 		return Answer{}, err
@@ -80,7 +82,7 @@ func (c Caller) Send(tb testing.TB, method, path, body string, header ...string)
 
 // Put creates a document.
 func (c Caller) Put(tb testing.TB, key, spec string) error {
-	a, err := c.Send(tb, http.MethodPut, "/v1/config/"+key+"?reason=test", spec, "If-None-Match", "*")
+	a, err := c.Send(tb, "PUT /v1/config/"+key+"?reason=test", spec, "If-None-Match", "*")
 	if err == nil && a.Code != http.StatusCreated {
 		err = fmt.Errorf("put %s: %d, want 201: %s", key, a.Code, a.Body)
 	}
@@ -90,7 +92,7 @@ func (c Caller) Put(tb testing.TB, key, spec string) error {
 // LoginCode returns a fresh code that opens the dashboard.
 func (c Caller) LoginCode(tb testing.TB) string {
 	tb.Helper()
-	a, err := c.Send(tb, http.MethodPost, "/v1/logins", "")
+	a, err := c.Send(tb, "POST /v1/logins", "")
 	if err != nil || a.Code != http.StatusCreated {
 		tb.Fatalf("make a login code: %d %s %v", a.Code, a.Body, err)
 	}
@@ -105,7 +107,7 @@ func (c Caller) LoginCode(tb testing.TB) string {
 
 // Healthy returns nil once the node sees a healthy cluster of that many members.
 func (c Caller) Healthy(tb testing.TB, size int) error {
-	a, err := c.Send(tb, http.MethodGet, "/cluster/status", "")
+	a, err := c.Send(tb, "GET /cluster/status", "")
 	if err != nil {
 		return err
 	}

@@ -71,11 +71,19 @@ func writeForEver(path string) {
 	os.Exit(1)
 }
 
+// kills is how often the writer is killed: 500 times in `make long`.
+func kills() int {
+	if os.Getenv("MUSTER_LONG") != "" {
+		return 500
+	}
+	return 30
+}
+
 func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 	t.Parallel()
 	path := dataFile(t)
 	var acknowledged int64
-	for kill := range 10 {
+	for kill := range kills() {
 		cmd := child(t, "write", path)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -91,7 +99,7 @@ func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 		acknowledged = last
 		checkSurvivors(t, path, acknowledged)
 	}
-	t.Logf("10 kills, %d acknowledged writes", acknowledged)
+	t.Logf("%d kills, %d acknowledged writes, none lost", kills(), acknowledged)
 }
 
 // readUntilKilled kills the writer after some lines, in the midst of its work,

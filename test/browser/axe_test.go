@@ -50,16 +50,22 @@ func accessible(p *page) {
 	}
 }
 
+// widths of the pictures: a desk and a telephone.
+func widths() map[string]int64 { return map[string]int64{"wide": 1280, "narrow": 420} }
+
 func TestPagesAreAccessibleInEveryDress(t *testing.T) {
 	t.Parallel()
-	worlds := map[string]func() *fake.World{"healthy": fake.Healthy, "degraded": fake.Degraded, "empty": fake.Empty}
-	widths := map[string]int64{"wide": 1280, "narrow": 420}
+	made := func(world func() *fake.World) func(*testing.T) node {
+		return func(t *testing.T) node { n, _ := pretend(t, world()); return n }
+	}
+	worlds := map[string]func(*testing.T) node{
+		"real": cluster, "healthy": made(fake.Healthy), "degraded": made(fake.Degraded), "empty": made(fake.Empty),
+	}
 	for worldName, world := range worlds {
-		for widthName, width := range widths {
+		for widthName, width := range widths() {
 			t.Run(worldName+"/"+widthName, func(t *testing.T) {
 				t.Parallel()
-				n, _ := pretend(t, world())
-				p := newPage(t, width, 900)
+				n, p := world(t), newPage(t, width, 900)
 				signIn(p, n)
 				p.shows(".who, .pulse", "")
 				if p.count(".disclose") > 0 {
@@ -74,7 +80,7 @@ func TestPagesAreAccessibleInEveryDress(t *testing.T) {
 
 func TestLoginPageIsAccessibleInEveryDress(t *testing.T) {
 	t.Parallel()
-	for name, width := range map[string]int64{"wide": 1280, "narrow": 420} {
+	for name, width := range widths() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPage(t, width, 900)

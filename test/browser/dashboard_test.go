@@ -38,6 +38,11 @@ func TestLoginByCodeOpensOverview(t *testing.T) {
 		t.Errorf("members: got %d rows, want %d", got, len(n.members))
 	}
 	p.shows(".figures", "3/3")
+	p.shows(".config", "route/checkout")
+	p.shows(".config", "ops@anna")
+	if got := p.text(".config") + p.text(".events"); strings.Contains(got, "ops@anna/") {
+		t.Errorf("the page shows the ids of tokens:\n%s", got)
+	}
 	p.shows(".pulse", "live")
 }
 
@@ -118,6 +123,22 @@ func TestOldNumbersAreMarkedWithinThreeSeconds(t *testing.T) {
 	p.shows(".lost", "reconnecting")
 	p.shows(".members", n.members[0])
 	p.shoot("stale")
+}
+
+func TestLostMemberIsNamed(t *testing.T) {
+	t.Parallel()
+	n, p := cluster(t), newPage(t, 1280, 900)
+	signIn(p, n)
+	p.shows(".verdict-word", "Healthy")
+	n.lose()
+	lost := n.members[len(n.members)-1]
+	p.shows(".verdict-word", "Degraded")
+	p.shows(".members tbody tr", lost) // the worst comes first
+	p.shows(".members tbody tr", "dead")
+	p.shows(".verdict-rest", lost+" dead")
+	p.shows(".events li", lost)
+	p.shows(".events li", "dead")
+	p.shoot("real-degraded")
 }
 
 func TestSilentNodeIsNoticedWithinThreeSeconds(t *testing.T) {

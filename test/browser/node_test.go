@@ -28,6 +28,7 @@ type node struct {
 	code    string   // a login code that was not used yet
 	members []string // the names of the members
 	stop    func()   // ends the node at once, open connections too
+	lose    func()   // ends another real node, the last member
 }
 
 // ui is the address of a page of the dashboard.
@@ -64,6 +65,7 @@ func cluster(t *testing.T) node {
 		if i == 0 {
 			first.Caller, first.stop = program.Caller{Base: previous, Token: token}, process.Kill
 		}
+		first.lose = process.Kill
 		first.members = append(first.members, name)
 	}
 	program.Await(t, patience, func() error { return first.Healthy(t, 3) })

@@ -1311,7 +1311,10 @@ export interface operations {
                 /** @description Of `status`, `members`, `config` and `events`, separated by commas. Default: all. */
                 topics?: string;
             };
-            header?: never;
+            header?: {
+                /** @description The id of the last event that is known. Without it the newest hundred are sent. */
+                "Last-Event-ID"?: string;
+            };
             path?: never;
             cookie?: never;
         };

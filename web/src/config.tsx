@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { withoutToken } from "./actor";
 import { ask, cli, root } from "./api";
 import { Chevron } from "./icons";
 import { Ago, Card, Command, CopyCurl, Filter } from "./parts";
@@ -76,7 +77,7 @@ function Key({ k, open, toggle }: KeyProps) {
         </th>
         <td role="cell" data-label="Rev" class="num">{k.rev}</td>
         <td role="cell" data-label="Gen" class="num">{k.generation}</td>
-        <td role="cell" data-label="Updated by">{k.updated_by || "–"}</td>
+        <td role="cell" data-label="Updated by" title={k.updated_by}>{withoutToken(k.updated_by) || "–"}</td>
         <td role="cell" data-label="Updated" class="num nowrap"><Ago at={k.updated_at} /></td>
       </tr>
       {open && (

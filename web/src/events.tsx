@@ -1,3 +1,4 @@
+import { withoutToken } from "./actor";
 import { Ago, Card } from "./parts";
 import { events, nameOf } from "./state";
 import { eventLook } from "./tone";
@@ -25,7 +26,7 @@ function Item({ e }: { e: ClusterEvent }) {
     <li class={"tone-" + tone}>
       <span class="event-mark"><Glyph /></span>
       <div>
-        <p class="event-text">{e.text || `${e.subject} ${e.from ?? ""} → ${e.to ?? ""}`}</p>
+        <p class="event-text">{withoutToken(e.text) || `${e.subject} ${e.from ?? ""} → ${e.to ?? ""}`}</p>
         <p class="event-meta">
           <Ago at={e.at} /> · {word}
           {e.rev ? ` · rev ${e.rev}` : ""}
