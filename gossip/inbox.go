@@ -27,7 +27,7 @@ const (
 type Inbox struct {
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	foreign bool // memberlist is not configured by us: what members say is its owner's business
+	foreign bool // memberlist is configured by somebody else: messages pass unscreened
 
 	opened                         atomic.Bool // written with mu held
 	droppedPackets, droppedStreams atomic.Uint64

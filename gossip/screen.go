@@ -10,10 +10,10 @@ import (
 	"io"
 )
 
-// memberlist trusts whoever speaks to it: it takes memory for what a message claims
-// to hold before that arrives, and unpacks what it would never send itself. A member
-// that lies could so take gigabytes with a few bytes. What does not look like a
-// message of our own configuration of memberlist is dropped before memberlist sees it.
+// memberlist takes memory for as many members as the header of an exchange claims, up
+// to a million, before any of them arrives, and unpacks what it would never send itself.
+// One member with 64 streams of 40 bytes could so take gigabytes. What does not look like
+// a message of our own configuration of memberlist is dropped before memberlist sees it.
 
 // Bounds of a message on a stream.
 const (

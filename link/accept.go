@@ -99,9 +99,14 @@ func (l *Link) checkUpgrade(r *http.Request) (upgrade, int, *muster.Error) {
 
 // checkOpening opens message 1 with the key it names.
 func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error) {
+	keys := l.cfg.Keys()
 	mismatch := muster.Errorf(muster.CodeCookieMismatch, "a muster node that accepts %s, not %s: cookie rotated, or another cluster",
-		kids(l.cfg.Keys()), up.key.ID)
-	key, ok := findKey(l.cfg.Keys(), up.key.ID)
+		kids(keys), up.key.ID)
+	key, ok := findKey(keys, up.key.ID)
+	if since, retired := l.retired(up.key.ID); !ok && retired {
+		return upgrade{}, http.StatusUnauthorized, muster.Errorf(muster.CodeCookieRetired,
+			"the cookie %s was dropped at %s; accepted are %s", up.key.ID, since.UTC().Format(time.RFC3339), kids(keys))
+	}
 	if !ok {
 		return upgrade{}, http.StatusUnauthorized, mismatch
 	}
@@ -122,6 +127,13 @@ func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error)
 	}
 	up.target = muster.NodeID(o.Target)
 	return up, 0, nil
+}
+
+func (l *Link) retired(kid string) (time.Time, bool) {
+	if l.cfg.Retired == nil {
+		return time.Time{}, false
+	}
+	return l.cfg.Retired(kid)
 }
 
 func findKey(keys []Key, kid string) (Key, bool) {

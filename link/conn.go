@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -52,6 +53,7 @@ var (
 	errDropped  = errors.New("link: the connection was dropped")
 	errReplaced = errors.New("link: a newer connection has replaced this one")
 	errNewBoot  = errors.New("link: the peer has restarted")
+	errRevoked  = errors.New("link: the cookie of the connection is not accepted any more")
 	errEvicted  = errors.New("link: too many unfinished handshakes")
 )
 
@@ -188,6 +190,28 @@ func (l *Link) Drop(id muster.NodeID) {
 	}
 }
 
+// Revoke closes all connections under keys that Keys does not return any more, also
+// those under way, and ends the requests on them. Call it when Keys has changed.
+func (l *Link) Revoke() {
+	keys := l.cfg.Keys()
+	gone := l.reg.find(func(c *conn) bool { return !holds(keys, c.kid) })
+	if len(gone) > 0 {
+		l.log.Info("closing links under a dropped cookie", "links", len(gone))
+	}
+	closeAll(gone, closeRevoked, errRevoked)
+	l.mu.Lock()
+	peers := slices.Collect(maps.Values(l.peers))
+	l.mu.Unlock()
+	for _, p := range peers {
+		p.retireTransport(keys)
+	}
+}
+
+func holds(keys []Key, kid string) bool {
+	_, ok := findKey(keys, kid)
+	return ok
+}
+
 // admit decides about a peer whose HELLO has verified: is it the one we meant, is
 // it really another process, and what does the gate say?
 func (l *Link) admit(c *conn, target muster.NodeID, where string) *muster.Error {
@@ -276,6 +300,11 @@ func (l *Link) establish(c *conn) error {
 		return fmt.Errorf("link to %s: %w", c.hello.Name, c.closedBy())
 	}
 	l.metrics.up(c)
+	if !holds(l.cfg.Keys(), c.kid) { // dropped during the handshake, after Revoke had looked
+		c.sendClose(closeRevoked)
+		c.closeWith(errRevoked)
+		return fmt.Errorf("link to %s: %w", c.hello.Name, errRevoked)
+	}
 	l.log.Debug("link is up", "peer", c.hello.ID, "name", c.hello.Name, "channel", c.channel, "inbound", c.inbound)
 	if l.cfg.OnUp != nil {
 		l.cfg.OnUp(c.hello)

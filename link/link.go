@@ -105,6 +105,10 @@ type Config struct {
 	// Keys returns the accepted keys. The first one is used to dial.
 	Keys func() []Key
 
+	// Retired says since when a key that is not accepted any more is not. nil: it is
+	// not known of any.
+	Retired func(kid string) (since time.Time, known bool)
+
 	// Facts returns what the next HELLO says. nil: an empty voter.
 	Facts func() Facts
 

@@ -24,6 +24,7 @@ type problem struct {
 	Detail   string      `json:"detail"`
 	Fix      string      `json:"fix"`
 	Accepted []string    `json:"accepted_kids,omitempty"`
+	Retired  time.Time   `json:"retired_at,omitzero"` // when the cookie was dropped
 }
 
 // refuseUpgrade answers a request that does not become a link.
@@ -45,11 +46,38 @@ func (l *Link) refuseUpgrade(w http.ResponseWriter, r *http.Request, status int,
 	for _, k := range l.cfg.Keys() {
 		accepted = append(accepted, k.ID)
 	}
-	clearText(w, status, why, accepted...)
+	writeProblem(w, status, problemOf(status, why, accepted...).at(l.retiredAt(r)))
+}
+
+// retiredAt returns when the key that a request names was dropped, if it was.
+func (l *Link) retiredAt(r *http.Request) time.Time {
+	kid, _, err := parseNoise(r.Header.Values("Muster-Noise"))
+	if err != nil || holds(l.cfg.Keys(), kid) {
+		return time.Time{}
+	}
+	since, _ := l.retired(kid)
+	return since
+}
+
+func problemOf(status int, why *muster.Error, accepted ...string) problem {
+	info, _ := why.Code.Info()
+	return problem{
+		Type: "about:blank", Title: info.Title, Status: status, Code: why.Code,
+		Detail: why.Text, Fix: why.Advice(), Accepted: accepted,
+	}
+}
+
+func (p problem) at(retired time.Time) problem {
+	p.Retired = retired
+	return p
 }
 
 // clearText writes a refusal outside of a sealed connection.
-func clearText(w http.ResponseWriter, status int, why *muster.Error, accepted ...string) {
+func clearText(w http.ResponseWriter, status int, why *muster.Error) {
+	writeProblem(w, status, problemOf(status, why))
+}
+
+func writeProblem(w http.ResponseWriter, status int, p problem) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
@@ -62,11 +90,7 @@ func clearText(w http.ResponseWriter, status int, why *muster.Error, accepted ..
 		h.Set("Connection", "Upgrade, close")
 	}
 	w.WriteHeader(status)
-	info, _ := why.Code.Info()
-	_ = json.NewEncoder(w).Encode(problem{ // the client may be gone
-		Type: "about:blank", Title: info.Title, Status: status, Code: why.Code,
-		Detail: why.Text, Fix: why.Advice(), Accepted: accepted,
-	})
+	_ = json.NewEncoder(w).Encode(p) // the client may be gone
 }
 
 // maxProblem bounds how much of an answer's body is read.
@@ -82,13 +106,21 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 	case !ours:
 		return foreignAnswer(endpoint, resp, body)
 	case p.Code == muster.CodeCookieMismatch:
-		accepted := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
 		return muster.Errorf(muster.CodeCookieMismatch, "%s is a muster node that accepts [%s], ours [%s]: cookie rotated, or another cluster",
-			endpoint, strings.Join(accepted[:min(4, len(accepted))], ", "), key.ID)
+			endpoint, p.acceptedKIDs(), key.ID)
+	case p.Code == muster.CodeCookieRetired:
+		return muster.Errorf(muster.CodeCookieRetired, "the cookie of this node, %s, was dropped by %s at %s; accepted are [%s]",
+			key.ID, endpoint, p.Retired.UTC().Format(time.RFC3339), p.acceptedKIDs())
 	}
 	return &muster.Error{
 		Code: p.Code, Text: muster.Printable(endpoint + ": " + p.Detail), Fix: muster.Printable(p.Fix),
 	}
+}
+
+// acceptedKIDs lists the first few key ids that the answerer accepts.
+func (p problem) acceptedKIDs() string {
+	kids := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
+	return strings.Join(kids[:min(4, len(kids))], ", ")
 }
 
 // readProblem reports whether an answer was written by a muster node.

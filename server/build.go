@@ -81,20 +81,13 @@ func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 
 func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
-		Self: n.self, Keys: n.linkKeys, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
+		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
 		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
 		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	})
 	return err
-}
-
-func (n *node) linkKeys() (keys []link.Key) {
-	for _, k := range n.cfg.Cookies.LinkKeys() {
-		keys = append(keys, link.Key{ID: k.ID, PSK: k.PSK})
-	}
-	return keys
 }
 
 func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
@@ -155,7 +148,11 @@ func (n *node) allowedHosts() []string {
 type verifier struct{ n *node }
 
 func (v verifier) Verify(token string) (auth.Claims, error) {
-	return v.n.cfg.Cookies.VerifyFor(token, v.n.state.Cluster().ID)
+	claims, err := v.n.cookies.now().VerifyFor(token, v.n.state.Cluster().ID)
+	if err == nil {
+		v.n.cookies.usage.note(claims)
+	}
+	return claims, err
 }
 
 // linkUp is told of every link whose HELLO has verified.

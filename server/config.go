@@ -45,8 +45,9 @@ type Config struct {
 	Zone        string
 	Tags        map[string]string
 
-	Cookies  auth.Ring // required; the first signs and dials
-	Insecure bool      // allow logins over plain HTTP from other machines, and say so
+	Cookies      auth.Ring    // required; the first signs and dials
+	CookieSource CookieSource // where Cookies came from, if they may change; nil: they stay
+	Insecure     bool         // allow logins over plain HTTP from other machines, and say so
 
 	JoinEndpoints   []string // URLs of members; a node with one never forms a cluster alone
 	JoinNodeID      string   // name or id that must answer there

@@ -51,6 +51,7 @@ type node struct {
 	roster  *roster
 	facts   *factbook
 	keys    *keybook
+	cookies *keyring
 	journal *journal
 	changed *signal
 	logins  *auth.Logins
@@ -148,7 +149,11 @@ func (n *node) close() {
 // made later: nothing is called before run.
 func (n *node) build() error {
 	n.journal = newJournal(n.self.ID)
-	n.logins = auth.NewLogins(func() auth.Ring { return n.cfg.Cookies })
+	cookies, err := newKeyring(n)
+	if err != nil {
+		return err
+	}
+	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
 	n.facts = newFactbook(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
@@ -175,6 +180,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("join", n.seeker.Run)
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
+	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.log.InfoContext(ctx, "node started", "node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 	n.server.started.fire()

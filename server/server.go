@@ -96,13 +96,20 @@ func (s *Server) Name() string {
 	return ""
 }
 
-// Reload reads the certificate files again, at once. Files that cannot be used
-// change nothing; the error says why. They are also read when they change.
+// Reload reads the cookies (if there is a Config.CookieSource) and the certificate
+// files again, at once; they are also read when they change. Certificates that
+// cannot be used change nothing, and the error says why; cookies that cannot be
+// used are a problem in the status.
 func (s *Server) Reload() error {
-	if n := s.node.Load(); n != nil {
-		return n.renewCertificates(n.certs.Reload)
+	n := s.node.Load()
+	if n == nil {
+		return nil
 	}
-	return nil
+	n.cookies.reload()
+	if !n.cfg.TLS.used() {
+		return nil
+	}
+	return n.renewCertificates(n.certs.Reload)
 }
 
 // LoginCode makes a one-use code that opens the dashboard as an administrator. It

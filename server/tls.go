@@ -37,6 +37,9 @@ type TLS struct {
 
 func (t TLS) served() bool { return t.CertFile != "" }
 
+// used reports whether there are files to read.
+func (t TLS) used() bool { return t.served() || len(t.CAFiles) > 0 }
+
 func (t TLS) files() certs.Files {
 	return certs.Files{Cert: t.CertFile, Key: t.KeyFile, CA: t.CAFiles}
 }
@@ -80,7 +83,7 @@ const (
 // of date does not stop the node: a new file is picked up while it runs.
 func (n *node) loadCertificates() error {
 	if err := n.certs.Load(); err != nil {
-		return faultOf(err)
+		return certificateFault(err)
 	}
 	if leaf := n.certs.Leaf(); leaf != nil {
 		if f := certs.Dated(leaf, time.Now()); f != nil {
@@ -90,8 +93,8 @@ func (n *node) loadCertificates() error {
 	return nil
 }
 
-// faultOf gives a fault of the files its code.
-func faultOf(err error) error {
+// certificateFault gives a fault of the files its code.
+func certificateFault(err error) error {
 	if f, ok := errors.AsType[*certs.Fault](err); ok {
 		return &muster.Error{Code: muster.Code(f.Code), Text: f.Text, Err: err}
 	}
@@ -101,7 +104,7 @@ func faultOf(err error) error {
 // watchCertificates reads the files again when they change. Links that are up
 // stay up: certificates matter to handshakes only.
 func (n *node) watchCertificates(ctx context.Context) error {
-	if n.cfg.TLS.CertFile == "" && len(n.cfg.TLS.CAFiles) == 0 {
+	if !n.cfg.TLS.used() {
 		return nil
 	}
 	tick := time.NewTicker(certificatePoll)
@@ -128,7 +131,7 @@ func (n *node) renewCertificates(read func() (bool, error)) error {
 		n.logCertificate()
 		n.changed.fire()
 	}
-	return faultOf(err)
+	return certificateFault(err)
 }
 
 func (n *node) logCertificate() {

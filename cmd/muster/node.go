@@ -15,7 +15,7 @@ type node interface {
 	// Ready is closed when the node serves the configuration for the first time.
 	Ready() <-chan struct{}
 
-	// Reload reads the files that may change again, at once.
+	// Reload reads the cookie and certificate files again, at once.
 	Reload() error
 
 	Addr() string

@@ -112,6 +112,7 @@ func difference(a, b settings) string {
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b auth.Secret) bool { return a.Equal(b) }),
 		cmp.Comparer(func(a, b database) bool { return a.kind == b.kind && a.given == b.given }),
+		cmp.Comparer(func(a, b *auth.Files) bool { return (a == nil) == (b == nil) }), // what they hold is in the ring
 		cmp.Comparer(func(a, b auth.Ring) bool { return fmt.Sprint(a.KIDs()) == fmt.Sprint(b.KIDs()) }),
 		cmp.Comparer(func(a, b []discovery.Source) bool { return fmt.Sprint(ask(a)) == fmt.Sprint(ask(b)) }))
 }

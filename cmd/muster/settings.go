@@ -46,9 +46,10 @@ type settings struct {
 	bareEndpoints []int // positions in JoinEndpoints that were given without a scheme
 	cookieFiles   []string
 	cookieInline  auth.Secret
-	discoverStore bool // --discovery store
-	standalone    bool // cluster_config.enabled: false
-	gossipPort    int  // cluster_config.gossip.port, 0 = not given
+	cookies       *auth.Files // what Cookies was read from; nil: they cannot change
+	discoverStore bool        // --discovery store
+	standalone    bool        // cluster_config.enabled: false
+	gossipPort    int         // cluster_config.gossip.port, 0 = not given
 	database      database
 }
 

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"net"
@@ -243,9 +244,10 @@ func TestExpiryIsShown(t *testing.T) {
 	const day = 24 * time.Hour
 	soon := s.with("soon", s.ca.Issue(t, testca.Leaf{To: 5*day + time.Hour})).up()
 	late := s.with("late", s.ca.Issue(t, testca.Leaf{To: -2*day - time.Hour})).up()
+	early := s.with("early", s.ca.Issue(t, testca.Leaf{From: 3*day + time.Hour})).up()
 	fresh := s.node("fresh").up()
 	eventually(t, 5*time.Second, func() error {
-		return firstError(names(soon, muster.CodeCertificateExpiring), names(late, muster.CodeCertificateExpired))
+		return firstError(names(soon, muster.CodeCertificateExpiring), names(late, muster.CodeCertificateExpired), names(early, muster.CodeCertificateNotYetValid))
 	})
 	if text := soon.mustStatus().Problems[0].Text; !strings.Contains(text, "5 days") {
 		t.Errorf("the problem does not say how long: %s", text)
@@ -299,6 +301,26 @@ func links(t *testing.T, n *node) [2]float64 {
 	return count
 }
 
+// settledLinks waits until each node has one packet link to each other one, and
+// has made no new one for a second.
+func settledLinks(t *testing.T, nodes []*node) map[string][2]float64 {
+	t.Helper()
+	seen, since := map[string][2]float64{}, time.Now()
+	eventually(t, 15*time.Second, func() error {
+		for _, n := range nodes {
+			now := links(t, n)
+			if now != seen[n.name] || int(now[0]) != len(nodes)-1 {
+				seen[n.name], since = now, time.Now()
+			}
+		}
+		if calm := time.Since(since); calm < time.Second {
+			return fmt.Errorf("links %v are settled for %s", seen, calm)
+		}
+		return nil
+	})
+	return seen
+}
+
 // TestReloadDropsNoLink renews all certificates under load: by the clock, and at
 // once by SIGHUP.
 func TestReloadDropsNoLink(t *testing.T) {
@@ -309,17 +331,9 @@ func TestReloadDropsNoLink(t *testing.T) {
 	n3 := s.node("n3", "--mgmt-tls-client-auth", "require", "--cluster-join-endpoint", n1.url()).up()
 	nodes := []*node{n1, n2, n3}
 	all(t, 15*time.Second, nodes...)
-	before := map[string][2]float64{}
-	eventually(t, 10*time.Second, func() error { // the links of the first gossip rounds are up
-		for _, n := range nodes {
-			if before[n.name] = links(t, n); before[n.name][0] != 2 {
-				return fmt.Errorf("%s has %g packet links", n.name, before[n.name][0])
-			}
-		}
-		return nil
-	})
+	before := settledLinks(t, nodes)
 	boots := bootsOf(t, n1)
-	stop := load(t, nodes)
+	stop := loadTLS(t, nodes)
 	for round := range 2 {
 		for _, n := range nodes {
 			pair := s.ca.Renew(t, testca.Leaf{CommonName: n.name}, s.pairs[n.name])
@@ -358,7 +372,7 @@ func badFilesChangeNothing(t *testing.T, s *secured, n *node) {
 
 // load writes through each node until the returned function is called, which
 // fails the test if one of the writes failed.
-func load(t *testing.T, nodes []*node) (stop func()) {
+func loadTLS(t *testing.T, nodes []*node) (stop func()) {
 	t.Helper()
 	done := make(chan struct{})
 	var writers sync.WaitGroup
@@ -419,5 +433,69 @@ func TestOldTLSVersionsAreRefused(t *testing.T) {
 		t.Error("TLS 1.1 is served")
 	} else if f, ok := certs.Explain(err); !ok || f.Code != certs.CodeVersion {
 		t.Errorf("got %v, want %s", err, certs.CodeVersion)
+	}
+}
+
+// TestARunningClusterMovesToTLS follows the page on TLS: the authority first, then
+// the certificates, one node after the other.
+func TestARunningClusterMovesToTLS(t *testing.T) {
+	t.Parallel()
+	s := newSecured(t)
+	secure := s.secure
+	s.secure = nil
+	n1 := s.cluster.node("n1").up()
+	n2 := s.cluster.node("n2", "--cluster-join-endpoint", n1.url()).up()
+	all(t, 15*time.Second, n1, n2)
+	id := n1.mustStatus().ClusterID
+	nodes := []*node{n1, n2}
+	trust := []string{"--mgmt-tls-ca", s.ca.File}
+	for _, n := range nodes {
+		if code := n.terminate(); code != 0 {
+			t.Fatalf("%s: exit %d", n.name, code)
+		}
+		n.args = append(n.args, trust...)
+		n.up()
+		all(t, 15*time.Second, nodes...)
+	}
+	moved := *s.cluster
+	moved.secure = secure
+	for _, n := range nodes {
+		if code := n.terminate(); code != 0 {
+			t.Fatalf("%s: exit %d", n.name, code)
+		}
+		pair := s.ca.Issue(t, testca.Leaf{CommonName: n.name})
+		n.args = append(n.args, "--mgmt-tls-cert", pair.CertFile, "--mgmt-tls-key", pair.KeyFile)
+		n.c = &moved
+		n.up()
+		all(t, 15*time.Second, nodes...)
+	}
+	if got := n2.mustStatus().ClusterID; got != id {
+		t.Errorf("the cluster is %s, was %s", got, id)
+	}
+	m, err := n2.member("n1")
+	if err != nil || m.Endpoint != n1.url() {
+		t.Errorf("n1 is listed at %s, want %s (%v)", m.Endpoint, n1.url(), err)
+	}
+}
+
+// TestLoginOnATLSPortIsACookie: sessions of browsers are out of reach of scripts.
+func TestLoginOnATLSPortIsACookie(t *testing.T) {
+	t.Parallel()
+	s := newSecured(t)
+	n := s.node("n1").up()
+	res, data, err := n.request(http.MethodPost, "/v1/logins", "")
+	if err != nil || res.StatusCode != http.StatusCreated {
+		t.Fatalf("make a login code: %v %s", err, data)
+	}
+	var login struct{ Code string }
+	if err := json.Unmarshal(data, &login); err != nil {
+		t.Fatal(err)
+	}
+	res, data, err = n.request(http.MethodPost, "/v1/session", fmt.Sprintf(`{"code":%q}`, login.Code), "Content-Type", "application/json")
+	if err != nil || res.StatusCode != http.StatusCreated {
+		t.Fatalf("log in: %v %s", err, data)
+	}
+	if set := res.Header.Get("Set-Cookie"); !strings.HasPrefix(set, "__Host-") || !strings.Contains(set, "; Secure") || !strings.Contains(string(data), `"token":""`) {
+		t.Error("the session is not a __Host- cookie alone")
 	}
 }
