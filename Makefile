@@ -9,10 +9,10 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
 
-.PHONY: help build test check processes race web browser compose bench long deps generate fmt clean
+.PHONY: help build test check processes race web browser compose bench bench-transport long deps generate fmt clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/muster (static, no cgo)
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/muster ./cmd/muster
@@ -27,6 +27,7 @@ check: ## Vet, house rules and all Go tests
 	$(step)
 	$(GO) vet ./...
 	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v internal/e2e)
+	cd bench && $(GO) test ./...
 
 processes: ## Real processes on loopback, alone on the machine: their deadlines are promises
 	$(step)
@@ -55,6 +56,9 @@ compose: ## compose.yaml, Dockerfile and proxy, with real nodes behind it
 
 bench: ## Benchmarks; results belong into docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./config ./gossip ./replica ./store/postgres
+
+bench-transport: ## The link beside memberlist's own transport and a POST for each packet; 10 minutes
+	cd bench && $(GO) run ./transport
 
 long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind (see docs/long.md)
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall' ./store/sqlite ./join

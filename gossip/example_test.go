@@ -44,6 +44,6 @@ func ExampleListenTransport() {
 	if _, err := second.Join([]string{transport.Join(seed)}); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(first.NumMembers(), second.NumMembers())
-	// Output: 2 2
+	fmt.Println(second.NumMembers(), "members")
+	// Output: 2 members
 }

@@ -334,14 +334,14 @@ func (g *Gossip) advertise(ctx context.Context) {
 	for {
 		select {
 		case <-g.refresh:
-			g.renewMeta()
+			g.renewMeta(ctx)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (g *Gossip) renewMeta() {
+func (g *Gossip) renewMeta(ctx context.Context) {
 	raw, err := g.encodeMeta()
 	if err != nil {
 		g.log.Error("node facts not advertised", "error", err)
@@ -353,6 +353,7 @@ func (g *Gossip) renewMeta() {
 	g.meta.Store(&raw)
 	// The wait for the broadcast is of no use here, and its time-out no fault.
 	_ = g.list.UpdateNode(time.Millisecond)
+	g.announce(ctx)
 }
 
 func (g *Gossip) encodeMeta() ([]byte, error) {

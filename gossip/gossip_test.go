@@ -290,6 +290,26 @@ func TestRefreshTellsTheOthers(t *testing.T) {
 	})
 }
 
+// TestRefreshReachesTwentyBeforeGossipWould: rounds of gossip are 100 ms apart, and
+// twenty members take two or three of them.
+func TestRefreshReachesTwentyBeforeGossipWould(t *testing.T) {
+	t.Parallel()
+	simulate(t, 1, func(t *testing.T, c *cluster) {
+		nodes := c.start(20)
+		c.within(time.Minute, "all see all", sees(nodes, nodes, muster.StateAlive))
+		for i := range 5 {
+			n := nodes[3*i]
+			n.mu.Lock()
+			n.meta.Draining = true
+			n.mu.Unlock()
+			n.g.Refresh()
+			c.within(60*time.Millisecond, "draining everywhere", func() bool {
+				return !slices.ContainsFunc(nodes, func(o *node) bool { return !o.view(n).Draining })
+			})
+		}
+	})
+}
+
 func TestDigestRidesOnExchanges(t *testing.T) {
 	t.Parallel()
 	simulate(t, 1, func(t *testing.T, c *cluster) {

@@ -29,9 +29,11 @@ const question = "\x06\x83\xa5Nodes\x00\xacUserStateLen\x00\xa4Join\xc2"
 
 // record is what memberlist knows of one member.
 type record struct {
-	id    muster.NodeID
-	state muster.State
-	meta  []byte
+	id          muster.NodeID
+	state       muster.State
+	meta        []byte
+	vsn         []byte // versions of memberlist's protocol
+	incarnation uint64
 }
 
 var errNoSnapshot = errors.New("memberlist did not answer")
@@ -135,6 +137,14 @@ func parseRecord(r *msgpack) (record, error) {
 		case "Meta":
 			b, err := r.bytes()
 			out.meta = b
+			return err
+		case "Vsn":
+			b, err := r.bytes()
+			out.vsn = b
+			return err
+		case "Incarnation":
+			n, err := r.uint()
+			out.incarnation = n
 			return err
 		case "State":
 			n, err := r.uint()

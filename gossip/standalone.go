@@ -52,8 +52,9 @@ type TransportConfig struct {
 // AddressTransport is a complete transport for somebody else's memberlist: one TCP
 // listener that carries packets and streams over sealed links. Members are found
 // by the host:port that memberlist advertises, their names do not matter; the
-// node identity behind an address is found out by meeting it. What runs a muster
-// node is Gossip, which trusts identities only.
+// node identity behind an address is found out by meeting it. What the members say
+// passes unread, as the messages, labels and compression are the caller's. What runs
+// a muster node is Gossip, which trusts identities only and reads everything first.
 type AddressTransport struct {
 	*Transport
 	link     *link.Link

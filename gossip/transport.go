@@ -103,6 +103,7 @@ const (
 	packetPing         = 0
 	packetIndirectPing = 1
 	packetAck          = 2
+	packetAlive        = 4
 	packetNack         = 11
 	packetChecksum     = 12 // followed by four bytes and another packet
 )

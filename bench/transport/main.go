@@ -15,9 +15,14 @@ func main() {
 	log.SetFlags(log.Ltime)
 	quick := flag.Bool("quick", false, "finish in less than a minute; the figures say less")
 	part := flag.String("part", "all", "all, micro or cluster")
+	members := flag.Int("members", 0, "measure clusters of this size only")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the micro part of the sealed contender alone")
 	flag.Parse()
-	if err := run(*quick, *part, *profile); err != nil {
+	e := effortFor(*quick)
+	if *members > 0 {
+		e.sizes = []int{*members}
+	}
+	if err := run(e, *part, *profile); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -37,12 +42,11 @@ func effortFor(quick bool) effort {
 	}
 }
 
-func run(quick bool, part, profile string) error {
+func run(e effort, part, profile string) error {
 	all, err := contenders()
 	if err != nil {
 		return err
 	}
-	e := effortFor(quick)
 	if profile != "" {
 		return profileSealed(all[2], e, profile)
 	}
