@@ -335,6 +335,7 @@ func TestRequestChecksACertificateOnlyIfItComes(t *testing.T) {
 	} {
 		got := ""
 		if _, err := get(t, addr, loaded(t, tt.client).Client("")); err != nil {
+			got = err.Error()
 			if fault, ok := certs.Explain(err); ok {
 				got = fault.Code
 			}
