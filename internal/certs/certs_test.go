@@ -319,3 +319,29 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+func TestRequestChecksACertificateOnlyIfItComes(t *testing.T) {
+	t.Parallel()
+	ca := testca.New(t, "ours")
+	addr := serve(t, loaded(t, files(ca.Issue(t, testca.Leaf{}), ca)), tls.VerifyClientCertIfGiven)
+	for _, tt := range []struct {
+		name   string
+		client certs.Files
+		code   string
+	}{
+		{"none", certs.Files{CA: []string{ca.File}}, ""},
+		{"good", files(ca.Issue(t, testca.Leaf{}), ca), ""},
+		{"foreign", files(testca.New(t, "theirs").Issue(t, testca.Leaf{}), ca), certs.CodeClientRefused},
+	} {
+		got := ""
+		if _, err := get(t, addr, loaded(t, tt.client).Client("")); err != nil {
+			got = err.Error()
+			if fault, ok := certs.Explain(err); ok {
+				got = fault.Code
+			}
+		}
+		if got != tt.code {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.code)
+		}
+	}
+}
