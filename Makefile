@@ -32,7 +32,7 @@ processes: ## Real processes on loopback, alone on the machine: their deadlines 
 	$(step)
 	$(GO) test -vet=off -count=1 ./internal/e2e
 
-race: ## The concurrent packages again under the race detector
+race: ## The concurrent packages again under the race detector, with fewer random runs
 	$(step)
 	CGO_ENABLED=1 $(GO) test -vet=off -race -short -shuffle=on $(RACE)
 

@@ -72,6 +72,24 @@ const (
 	CodeUpgradeStripped     Code = "upgrade-stripped"
 )
 
+// Codes of TLS and its certificates.
+const (
+	CodeCertificateExpired     Code = "certificate-expired"
+	CodeCertificateExpiring    Code = "certificate-expiring"
+	CodeCertificateFiles       Code = "certificate-files"
+	CodeCertificateKeyMismatch Code = "certificate-key-mismatch"
+	CodeCertificateName        Code = "certificate-name"
+	CodeCertificateNotYetValid Code = "certificate-not-yet-valid"
+	CodeCertificateUntrusted   Code = "certificate-untrusted"
+	CodeCertificateWrongNode   Code = "certificate-wrong-node"
+	CodeClientCertRefused      Code = "client-certificate-refused"
+	CodeClientCertRequired     Code = "client-certificate-required"
+	CodeTLSHandshake           Code = "tls-handshake"
+	CodeTLSNotServed           Code = "tls-not-served"
+	CodeTLSRequired            Code = "tls-required"
+	CodeTLSVersion             Code = "tls-version"
+)
+
 // Codes of configuration and store.
 const (
 	CodeBehind           Code = "behind"
@@ -101,7 +119,7 @@ const (
 
 // Codes returns every code with its explanation, in the order of the constants.
 func Codes() []CodeInfo {
-	return slices.Concat(requestCodes(), credentialCodes(), joinCodes(), storeCodes(), nodeCodes())
+	return slices.Concat(requestCodes(), credentialCodes(), joinCodes(), tlsCodes(), storeCodes(), nodeCodes())
 }
 
 func requestCodes() []CodeInfo {
@@ -257,6 +275,53 @@ func joinCodes() []CodeInfo {
 	}
 }
 
+func tlsCodes() []CodeInfo {
+	return []CodeInfo{
+		{CodeCertificateExpired, 0, 7, "a certificate has expired",
+			"nobody who checks it talks to its owner any more",
+			"put a new certificate and key in place of the old files; they are read again by themselves"},
+		{CodeCertificateExpiring, 0, 3, "the node's certificate expires within 14 days",
+			"after that date other nodes and clients refuse this node",
+			"put a new certificate and key in place of the old files; they are read again by themselves"},
+		{CodeCertificateFiles, 0, 2, "a certificate file cannot be used",
+			"certificate, key or authorities cannot be read, or are not PEM; a running node goes on with the ones it had",
+			"correct the file that the text names; it is read again by itself"},
+		{CodeCertificateKeyMismatch, 0, 2, "the key does not belong to the certificate",
+			"the two files come from different pairs; a running node goes on with the ones it had",
+			"put both files of one pair in place"},
+		{CodeCertificateName, 0, 7, "the certificate is for another name",
+			"the host in the address is not among the names in the certificate",
+			"use an address that the certificate names, issue it with this name, or say which name to expect: --mgmt-tls-server-name on nodes, --tls-server-name in commands"},
+		{CodeCertificateNotYetValid, 0, 7, "a certificate is not valid yet",
+			"its first day lies ahead, or the clock of this machine is slow",
+			"compare the clocks: date -u; else issue the certificate anew"},
+		{CodeCertificateUntrusted, 0, 7, "the certificate is signed by an authority that is not trusted",
+			"it is self-signed, or its authority is not the one that was given here",
+			"give the authority's certificate: --mgmt-tls-ca FILE to nodes, --ca FILE to commands"},
+		{CodeCertificateWrongNode, 403, 4, "the certificate belongs to another node",
+			"--mgmt-tls-client-auth require-name wants the node's name in its certificate",
+			"issue a certificate with the node's name as DNS name, or start the node with the name in its certificate: --cluster-node-name"},
+		{CodeClientCertRefused, 0, 4, "the client certificate was refused",
+			"it is expired, or signed by an authority that the other side does not trust, or not meant for clients",
+			"use a certificate of the other side's authority with the extended key usage clientAuth"},
+		{CodeClientCertRequired, 0, 4, "a client certificate is required",
+			"the port was started with --mgmt-tls-client-auth require, and the caller sent none",
+			"commands: --cert FILE --key FILE; nodes: --mgmt-tls-cert FILE --mgmt-tls-key FILE"},
+		{CodeTLSHandshake, 0, 7, "the TLS handshake failed",
+			"the two sides found no common ground; before TLS 1.3 a missing client certificate looks like this too",
+			"look at the log of the other side; openssl s_client -connect HOST:PORT shows the handshake"},
+		{CodeTLSNotServed, 0, 7, "the port does not speak TLS",
+			"the address says https, and the port answers in clear text",
+			"write http:// in the address, or serve TLS there: --mgmt-tls-cert, --mgmt-tls-key"},
+		{CodeTLSRequired, 400, 7, "the port speaks TLS",
+			"the address says http, and the port accepts https only",
+			"write https:// in the address"},
+		{CodeTLSVersion, 0, 7, "no common version of TLS",
+			"TLS 1.2 is the oldest version that is accepted",
+			"upgrade the older side"},
+	}
+}
+
 func storeCodes() []CodeInfo {
 	return []CodeInfo{
 		{CodeBehind, 503, 3, "the node serves an older revision than was asked for",
@@ -308,7 +373,7 @@ func nodeCodes() []CodeInfo {
 			"pass --mgmt-advertise HOST:PORT; the text lists the candidates"},
 		{CodePlaintext, 0, 3, "credentials travel unencrypted",
 			"the port is plain HTTP and not on loopback",
-			"serve TLS or put a TLS proxy in front"},
+			"serve TLS with --mgmt-tls-cert and --mgmt-tls-key, or put a TLS proxy in front"},
 		{CodeInsecure, 0, 3, "the node runs with less protection",
 			"it was started with --insecure: its cookie was made on the spot, and logins may cross the network in plain HTTP",
 			"remove --insecure and pass --cluster-cookie-file"},

@@ -7,14 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/musterhq/muster"
 )
 
-// LoadCookies reads one cookie from each file; "-" is stdin. It reports every
-// fault, joined: a file that others can read has CodeCookieReadable, a cookie
-// that is easy to guess CodeWeakCookie, a file that cannot be read CodeBadConfig.
-// A cookie that is there twice counts once.
+// LoadCookies reads the cookies in each file, one a line; "-" is stdin. It
+// reports every fault, joined: a file that others can read has
+// CodeCookieReadable, a cookie that is easy to guess CodeWeakCookie, a file that
+// cannot be read CodeBadConfig. A cookie that is there twice counts once.
 func LoadCookies(paths []string, stdin io.Reader) ([]Cookie, error) {
 	var (
 		cookies []Cookie
@@ -22,14 +23,16 @@ func LoadCookies(paths []string, stdin io.Reader) ([]Cookie, error) {
 		seen    = map[string]bool{}
 	)
 	for _, path := range paths {
-		cookie, err := loadCookie(path, stdin)
+		found, err := loadCookie(path, stdin)
 		if err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		if !seen[cookie.KID()] {
-			seen[cookie.KID()] = true
-			cookies = append(cookies, cookie)
+		for _, cookie := range found {
+			if !seen[cookie.KID()] {
+				seen[cookie.KID()] = true
+				cookies = append(cookies, cookie)
+			}
 		}
 	}
 	if len(faults) > 0 {
@@ -38,22 +41,55 @@ func LoadCookies(paths []string, stdin io.Reader) ([]Cookie, error) {
 	return cookies, nil
 }
 
-func loadCookie(path string, stdin io.Reader) (Cookie, error) {
+// maxCookies bounds the cookies in one file: a rotation needs two.
+const maxCookies = 16
+
+func loadCookie(path string, stdin io.Reader) ([]Cookie, error) {
 	raw, err := readCookie(path, stdin)
 	if err != nil {
-		return Cookie{}, err
+		return nil, err
 	}
-	cookie, err := ParseCookie(raw)
-	if err == nil {
-		return cookie, nil
+	lines := Lines(raw)
+	if len(lines) > maxCookies {
+		return nil, weak("cookie file %s: more than %d cookies", path, maxCookies)
+	}
+	cookies := make([]Cookie, len(lines))
+	for i, line := range lines {
+		if cookies[i], err = ParseCookie([]byte(line)); err != nil {
+			return nil, inFile(path, i, err)
+		}
+	}
+	return cookies, nil
+}
+
+// Lines returns the lines of a cookie file that hold a cookie, without white
+// space around them. A file without any has one empty line.
+func Lines(raw []byte) []string {
+	var lines []string
+	for line := range strings.Lines(string(raw)) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return []string{""}
+	}
+	return lines
+}
+
+// inFile says in which file and, if it has several, which cookie is at fault.
+func inFile(path string, i int, err error) error {
+	where := "cookie file " + path
+	if i > 0 {
+		where = fmt.Sprintf("%s, cookie %d", where, i+1)
 	}
 	e, ok := errors.AsType[*muster.Error](err)
 	if !ok {
-		return Cookie{}, fmt.Errorf("cookie file %s: %w", path, err)
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	named := *e
-	named.Text = fmt.Sprintf("cookie file %s: %s", path, e.Text)
-	return Cookie{}, &named
+	named.Text = fmt.Sprintf("%s: %s", where, e.Text)
+	return &named
 }
 
 func readCookie(path string, stdin io.Reader) ([]byte, error) {
@@ -75,7 +111,7 @@ func readCookie(path string, stdin io.Reader) ([]byte, error) {
 }
 
 func readLimited(path string, from io.Reader) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(from, 2*maxCookieLength))
+	raw, err := io.ReadAll(io.LimitReader(from, maxCookies*maxCookieLength))
 	if err != nil {
 		return nil, unreadable(path, err)
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/api"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // DefaultAddr is asked when Config names no address.
@@ -22,6 +24,9 @@ const DefaultAddr = "http://127.0.0.1:9113"
 type Config struct {
 	Addr  string // URL with or without scheme, with the path prefix if there is one; default DefaultAddr
 	Token string // empty: anonymous
+
+	// TLS is used for https addresses. nil: the system's authorities, TLS 1.2 or newer.
+	TLS *tls.Config
 
 	// HTTPClient sends the requests; its Timeout would end long polls and streams.
 	// Default: a client of our own that follows no redirects.
@@ -42,13 +47,24 @@ func New(cfg Config) (*Client, error) {
 	}
 	doer := cfg.HTTPClient
 	if doer == nil {
-		doer = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		doer = newHTTPClient(cfg.TLS)
 	}
 	inner, err := api.NewClient(addr, api.WithHTTPClient(doer), api.WithRequestEditorFn(authorize(cfg.Token)))
 	if err != nil {
 		return nil, muster.Errorf(muster.CodeUsage, "address %s: %w", addr, err)
 	}
 	return &Client{addr: addr, api: inner}, nil
+}
+
+// newHTTPClient follows no redirects.
+func newHTTPClient(secure *tls.Config) *http.Client {
+	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok && secure != nil {
+		t := standard.Clone()
+		t.TLSClientConfig, t.ForceAttemptHTTP2 = secure, false
+		c.Transport = t
+	}
+	return c
 }
 
 // Addr returns the address that is asked.
@@ -144,6 +160,9 @@ func (c *Client) unreachable(err error) error {
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the URL: the text below names the address
+	}
+	if f, ok := certs.Explain(err); ok {
+		return &muster.Error{Code: muster.Code(f.Code), Text: muster.Printable(c.addr + ": " + f.Text), Err: err}
 	}
 	return muster.Errorf(muster.CodePeerUnreachable, "%s does not answer: %w", c.addr, err)
 }

@@ -34,3 +34,11 @@ func (g *Gossip) Snapshot(ctx context.Context, buffer *bytes.Buffer) (int, error
 	records, err := g.snapshot(ctx, buffer)
 	return len(records), err
 }
+
+func Screen(r io.Reader) ([]byte, error) { return screen(r) }
+
+func PlainPacket(b []byte) bool { return plainPacket(b) }
+
+func (b *Inbox) Dropped() (packets, streams uint64) {
+	return b.droppedPackets.Load(), b.droppedStreams.Load()
+}

@@ -66,14 +66,26 @@ func (g *Gossip) config(transport *Transport) *memberlist.Config {
 	c.Delegate, c.Events, c.Ping, c.Alive = d, d, d, g.gate
 	c.DisableTcpPingsForNode = d.probeFailed
 	c.Logger = log.New(logWriter(g.log), "", 0)
-	c.EnableCompression = false
-	c.UDPBufferSize, c.HandoffQueueDepth = 16<<10, 4096
-	c.GossipNodes, c.IndirectChecks, c.RetransmitMult = 4, 3, 4
+	c.UDPBufferSize = 16 << 10
 	g.tuning.apply(c)
 	return c
 }
 
+// Apply sets the timing of the profile in a configuration of memberlist, for those
+// who bring their own.
+func (p Profile) Apply(c *memberlist.Config) error {
+	tuning, err := p.tuning()
+	if err != nil {
+		return err
+	}
+	tuning.apply(c)
+	return nil
+}
+
 func (t tuning) apply(c *memberlist.Config) {
+	c.EnableCompression = false
+	c.HandoffQueueDepth = 4096
+	c.GossipNodes, c.IndirectChecks, c.RetransmitMult = 4, 3, 4
 	c.ProbeInterval, c.ProbeTimeout = t.probe, t.probeTimeout
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = t.suspicion, t.suspicionMax
 	c.GossipInterval, c.PushPullInterval, c.TCPTimeout = t.gossip, t.pushPull, t.stream

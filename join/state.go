@@ -69,6 +69,8 @@ type record struct {
 	Round       uint64         `json:"round"`
 	Promise     Promise        `json:"promise"`
 	Peers       []store.Member `json:"peers"`
+	Accepted    []string       `json:"accepted_kids,omitempty"`
+	Retired     []RetiredKID   `json:"retired_kids,omitempty"` // latest first
 }
 
 // Open reads the state in a data directory, or makes a new node there, and

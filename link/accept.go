@@ -76,7 +76,7 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 
 // checkUpgrade returns the request's opening or what to answer instead.
 func (l *Link) checkUpgrade(r *http.Request) (upgrade, int, *muster.Error) {
-	if r.Header.Get("Origin") != "" {
+	if len(r.Header.Values("Origin")) > 0 { // an empty one, too: no node sends it
 		return upgrade{}, http.StatusForbidden, muster.Errorf(muster.CodeCrossSite, "links are for nodes, not for browsers")
 	}
 	if !hasToken(r.Header, "Connection", "upgrade") || !hasToken(r.Header, "Upgrade", "websocket") {
@@ -99,9 +99,14 @@ func (l *Link) checkUpgrade(r *http.Request) (upgrade, int, *muster.Error) {
 
 // checkOpening opens message 1 with the key it names.
 func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error) {
+	keys := l.cfg.Keys()
 	mismatch := muster.Errorf(muster.CodeCookieMismatch, "a muster node that accepts %s, not %s: cookie rotated, or another cluster",
-		kids(l.cfg.Keys()), up.key.ID)
-	key, ok := findKey(l.cfg.Keys(), up.key.ID)
+		kids(keys), up.key.ID)
+	key, ok := findKey(keys, up.key.ID)
+	if since, retired := l.retired(up.key.ID); !ok && retired {
+		return upgrade{}, http.StatusUnauthorized, muster.Errorf(muster.CodeCookieRetired,
+			"the cookie %s was dropped at %s; accepted are %s", up.key.ID, since.UTC().Format(time.RFC3339), kids(keys))
+	}
 	if !ok {
 		return upgrade{}, http.StatusUnauthorized, mismatch
 	}
@@ -122,6 +127,13 @@ func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error)
 	}
 	up.target = muster.NodeID(o.Target)
 	return up, 0, nil
+}
+
+func (l *Link) retired(kid string) (time.Time, bool) {
+	if l.cfg.Retired == nil {
+		return time.Time{}, false
+	}
+	return l.cfg.Retired(kid)
 }
 
 func findKey(keys []Key, kid string) (Key, bool) {
@@ -147,7 +159,7 @@ func checkHeaders(r *http.Request) (Channel, error) {
 	channel, known := channelOf(r.Header.Get("Sec-WebSocket-Protocol"))
 	key, err := base64.StdEncoding.DecodeString(r.Header.Get("Sec-WebSocket-Key"))
 	switch {
-	case r.Method != http.MethodGet || r.ProtoMajor != 1:
+	case r.Method != http.MethodGet || r.ProtoMajor != 1 || r.ProtoMinor != 1:
 		return "", errors.New("want GET over HTTP/1.1")
 	case r.ContentLength != 0:
 		return "", errors.New("the request has a body")
@@ -266,7 +278,7 @@ func (l *Link) readClientHello(s *session, up upgrade) (*conn, error) {
 	c := l.newConn(s, hello, up.handshake)
 	if kind, body, _, err := cutFrame(rest); err == nil && kind == frameRefuse {
 		refused := decodeRefusal(body)
-		_ = l.admit(c, up.target, c.remote) // our gate and our alarms see the peer too
+		_ = l.admit(c, "", c.remote) // our gate and our alarms see the peer too; it is no target of ours
 		return nil, refused
 	}
 	return c, nil

@@ -2,13 +2,16 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // conn is a session whose peer has proved who it is.
@@ -50,6 +53,7 @@ var (
 	errDropped  = errors.New("link: the connection was dropped")
 	errReplaced = errors.New("link: a newer connection has replaced this one")
 	errNewBoot  = errors.New("link: the peer has restarted")
+	errRevoked  = errors.New("link: the cookie of the connection is not accepted any more")
 	errEvicted  = errors.New("link: too many unfinished handshakes")
 )
 
@@ -186,6 +190,28 @@ func (l *Link) Drop(id muster.NodeID) {
 	}
 }
 
+// Revoke closes all connections under keys that Keys does not return any more, also
+// those under way, and ends the requests on them. Call it when Keys has changed.
+func (l *Link) Revoke() {
+	keys := l.cfg.Keys()
+	gone := l.reg.find(func(c *conn) bool { return !holds(keys, c.kid) })
+	if len(gone) > 0 {
+		l.log.Info("closing links under a dropped cookie", "links", len(gone))
+	}
+	closeAll(gone, closeRevoked, errRevoked)
+	l.mu.Lock()
+	peers := slices.Collect(maps.Values(l.peers))
+	l.mu.Unlock()
+	for _, p := range peers {
+		p.retireTransport(keys)
+	}
+}
+
+func holds(keys []Key, kid string) bool {
+	_, ok := findKey(keys, kid)
+	return ok
+}
+
 // admit decides about a peer whose HELLO has verified: is it the one we meant, is
 // it really another process, and what does the gate say?
 func (l *Link) admit(c *conn, target muster.NodeID, where string) *muster.Error {
@@ -193,6 +219,9 @@ func (l *Link) admit(c *conn, target muster.NodeID, where string) *muster.Error 
 		if err.Code == muster.CodeClone {
 			l.alarm(err)
 		}
+		return err
+	}
+	if err := l.checkCertificate(c); err != nil {
 		return err
 	}
 	if v := c.hello.Versions; v[0] > version || v[1] < version {
@@ -225,14 +254,31 @@ func (l *Link) checkIdentity(peer Hello, target muster.NodeID, where string) *mu
 	return nil
 }
 
+// checkCertificate binds the name of a peer to its certificate, if that is wanted.
+func (l *Link) checkCertificate(c *conn) *muster.Error {
+	if !l.cfg.BindNames {
+		return nil
+	}
+	var state tls.ConnectionState
+	if secure, ok := c.nc.(*tls.Conn); ok {
+		state = secure.ConnectionState()
+	}
+	if f := certs.Bound(state, c.hello.Name); f != nil {
+		return muster.Errorf(muster.Code(f.Code), "%s refuses %s: %s", l.cfg.Self.Name, c.hello.Name, muster.Printable(f.Text))
+	}
+	return nil
+}
+
 // settleBoot deals with links to another run of the same node: a run that still
-// answers is a clone, a silent one has been replaced.
+// answers is a clone, a silent one has been replaced. Boot counters are drawn once,
+// so that an equal one gives a clone away whether it answers or not.
 func (l *Link) settleBoot(c *conn) *muster.Error {
 	old := l.reg.find(func(o *conn) bool {
 		return o.up && o.hello.ID == c.hello.ID && o.hello.Boot != c.hello.Boot
 	})
 	for _, o := range old {
-		if o.channel != ChannelPacket || !o.probe(time.Second) {
+		twin := o.hello.Boot.Counter == c.hello.Boot.Counter
+		if !twin && (o.channel != ChannelPacket || !o.probe(time.Second)) {
 			continue
 		}
 		err := muster.Errorf(muster.CodeClone, "two processes have the identity of %s (%s): boot %d at %s and boot %d at %s",
@@ -254,6 +300,11 @@ func (l *Link) establish(c *conn) error {
 		return fmt.Errorf("link to %s: %w", c.hello.Name, c.closedBy())
 	}
 	l.metrics.up(c)
+	if !holds(l.cfg.Keys(), c.kid) { // dropped during the handshake, after Revoke had looked
+		c.sendClose(closeRevoked)
+		c.closeWith(errRevoked)
+		return fmt.Errorf("link to %s: %w", c.hello.Name, errRevoked)
+	}
 	l.log.Debug("link is up", "peer", c.hello.ID, "name", c.hello.Name, "channel", c.channel, "inbound", c.inbound)
 	if l.cfg.OnUp != nil {
 		l.cfg.OnUp(c.hello)

@@ -158,6 +158,9 @@ func (l *Link) tlsConfig(host string) *tls.Config {
 	if l.cfg.TLS != nil {
 		c = l.cfg.TLS.Clone()
 	}
+	if l.cfg.Roots != nil {
+		c.RootCAs = l.cfg.Roots()
+	}
 	if c.ServerName == "" {
 		c.ServerName = host
 	}
@@ -179,7 +182,7 @@ func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h handshake) (*session, er
 	}
 	wsKey := newWebSocketKey()
 	if _, err := nc.Write(request(u, h, wsKey, m1)); err != nil {
-		return nil, err
+		return nil, lastWord(nc, err)
 	}
 	br, err := readAnswer(nc, u, h, wsKey)
 	if err != nil {
@@ -197,6 +200,19 @@ func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h handshake) (*session, er
 	}
 	s.setKeys(hs, first, second)
 	return s, nil
+}
+
+// lastWord returns what the other side said before it closed the connection under
+// a write: a TLS server refuses certificates after the client's handshake is over.
+func lastWord(nc net.Conn, err error) error {
+	if _, secure := nc.(*tls.Conn); !secure {
+		return err
+	}
+	_ = nc.SetReadDeadline(time.Now().Add(slotLimit))
+	if _, said := nc.Read(make([]byte, 1)); isTLS(said) {
+		return said
+	}
+	return err
 }
 
 // readAnswer reads the answer's header. The result has what was read ahead.

@@ -2,6 +2,7 @@ package link
 
 import (
 	"crypto/sha256"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -53,29 +54,61 @@ func (u *unconfirmed) closeAll() {
 // with the reason. Right ones are never counted: opening message 1 is cheap.
 const maxFailures = 20
 
+// maxSources bounds the addresses that failures are remembered of.
+const maxSources = 1024
+
+// logEvery is the time between two log lines about failures of one source.
+const logEvery = time.Minute
+
 // failures counts failed handshakes per source address and second.
 type failures struct {
-	mu    sync.Mutex
-	since time.Time
-	count map[string]int
+	mu     sync.Mutex
+	since  time.Time
+	count  map[string]int
+	logged map[string]time.Time
 }
 
 // allow counts a failure and reports whether it may be answered in full.
 func (f *failures) allow(remote string, now time.Time) bool {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		host = remote
-	}
+	host := hostOf(remote)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.count == nil || now.Sub(f.since) >= time.Second {
 		f.since, f.count = now, make(map[string]int)
 	}
-	if len(f.count) >= 1024 {
+	if len(f.count) >= maxSources {
 		return false
 	}
 	f.count[host]++
 	return f.count[host] <= maxFailures
+}
+
+// news reports whether a failure is worth a log line: the last one about its source
+// is a minute old. With too many sources at once, new ones are not.
+func (f *failures) news(remote string, now time.Time) bool {
+	host := hostOf(remote)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if last, known := f.logged[host]; known && now.Sub(last) < logEvery {
+		return false
+	}
+	maps.DeleteFunc(f.logged, func(_ string, last time.Time) bool { return now.Sub(last) >= logEvery })
+	if len(f.logged) >= maxSources {
+		return false
+	}
+	if f.logged == nil {
+		f.logged = make(map[string]time.Time)
+	}
+	f.logged[host] = now
+	return true
+}
+
+// hostOf is an address without its port.
+func hostOf(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
 }
 
 // seen remembers the first messages of the last minutes. A replayed one gets

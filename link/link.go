@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"maps"
@@ -104,6 +105,10 @@ type Config struct {
 	// Keys returns the accepted keys. The first one is used to dial.
 	Keys func() []Key
 
+	// Retired says since when a key that is not accepted any more is not. nil: it is
+	// not known of any.
+	Retired func(kid string) (since time.Time, known bool)
+
 	// Facts returns what the next HELLO says. nil: an empty voter.
 	Facts func() Facts
 
@@ -129,6 +134,14 @@ type Config struct {
 
 	// TLS is the client side of https endpoints. nil: the system's roots, TLS 1.2 or newer.
 	TLS *tls.Config
+
+	// Roots returns the authorities to trust now, where they may change while the
+	// node runs. nil: those of TLS.
+	Roots func() *x509.CertPool
+
+	// BindNames refuses peers whose TLS certificate does not carry their node name,
+	// as a DNS name or common name, and peers without one. It holds on both sides.
+	BindNames bool
 
 	// Loopback says that this node listens on loopback, so that it may dial loopback.
 	Loopback bool

@@ -146,7 +146,7 @@ func TestMeetWorksOverTLS(t *testing.T) {
 	a, b := start(t, newSelf(t, "a")), start(t, newSelf(t, "b"))
 	url, roots := serveTLS(t, b)
 	_, err := a.Meet(t.Context(), url, "")
-	wantCode(t, err, muster.CodePeerUnreachable)
+	wantCode(t, err, muster.CodeCertificateUntrusted)
 	if got := link.Class(err); got != "tls" {
 		t.Errorf("class %q of an unknown authority, want tls (%v)", got, err)
 	}

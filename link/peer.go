@@ -273,4 +273,14 @@ func (p *peer) dropTransport() {
 	}
 }
 
+// retireTransport drops the pool of rpc connections if its key is not accepted.
+func (p *peer) retireTransport(keys []Key) {
+	p.mu.Lock()
+	old := p.tripper != nil && !holds(keys, p.tripper.kid)
+	p.mu.Unlock()
+	if old {
+		p.dropTransport()
+	}
+}
+
 var _ http.RoundTripper = (*pooledTransport)(nil)

@@ -24,6 +24,8 @@ type policy struct {
 func metadata() []netip.Addr {
 	return []netip.Addr{
 		netip.MustParseAddr("fd00:ec2::254"),   // AWS
+		netip.MustParseAddr("fd20:ce::254"),    // Google
+		netip.MustParseAddr("fd00:42::42"),     // Scaleway
 		netip.MustParseAddr("100.100.100.200"), // Alibaba
 		netip.MustParseAddr("168.63.129.16"),   // Azure
 		netip.MustParseAddr("192.0.0.192"),     // Oracle
@@ -53,13 +55,22 @@ func (p policy) check(ip netip.Addr) error {
 	return muster.Errorf(muster.CodeAddressNotAllowed, "address %s may not be dialled: %s", ip, why)
 }
 
-// plainAddr strips the zone and unwraps IPv4 addresses that are mapped into IPv6 or
-// embedded by NAT64 (RFC 6052).
+// plainAddr strips the zone and unwraps the IPv4 addresses that IPv6 can carry:
+// mapped, behind NAT64 (RFC 6052, RFC 8215), in 6to4 (RFC 3056), and in the form that
+// RFC 4291 calls compatible.
 func plainAddr(ip netip.Addr) netip.Addr {
 	ip = ip.WithZone("").Unmap()
-	if netip.MustParsePrefix("64:ff9b::/96").Contains(ip) {
-		b := ip.As16()
-		return netip.AddrFrom4([4]byte(b[12:]))
+	if !ip.Is6() || ip.IsUnspecified() || ip.IsLoopback() {
+		return ip
+	}
+	b := ip.As16()
+	if b[0] == 0x20 && b[1] == 0x02 {
+		return netip.AddrFrom4([4]byte(b[2:]))
+	}
+	for _, prefix := range []string{"64:ff9b::/96", "64:ff9b:1::/48", "::/96"} {
+		if netip.MustParsePrefix(prefix).Contains(ip) {
+			return netip.AddrFrom4([4]byte(b[12:]))
+		}
 	}
 	return ip
 }
@@ -89,7 +100,7 @@ func (l *Link) connect(ctx context.Context, address string) (net.Conn, error) {
 // The same timeout ends a connection whose reader has stopped reading, so that links
 // with a flow of bytes get more.
 func tuneSocket(nc net.Conn, channel Channel) {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok { // *tls.Conn
+	for t, ok := nc.(interface{ NetConn() net.Conn }); ok; t, ok = nc.(interface{ NetConn() net.Conn }) { // *tls.Conn
 		nc = t.NetConn()
 	}
 	if tcp, ok := nc.(*net.TCPConn); ok {

@@ -1,8 +1,6 @@
 package link
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // problem is the body of a refusal in clear text (RFC 9457).
@@ -25,6 +24,7 @@ type problem struct {
 	Detail   string      `json:"detail"`
 	Fix      string      `json:"fix"`
 	Accepted []string    `json:"accepted_kids,omitempty"`
+	Retired  time.Time   `json:"retired_at,omitzero"` // when the cookie was dropped
 }
 
 // refuseUpgrade answers a request that does not become a link.
@@ -39,16 +39,45 @@ func (l *Link) refuseUpgrade(w http.ResponseWriter, r *http.Request, status int,
 		clearText(w, http.StatusTooManyRequests, muster.Errorf(muster.CodeTooManyRequests, "too many failed handshakes from this address"))
 		return
 	}
-	l.log.Info("refused a link with another cookie", "remote", r.RemoteAddr, "text", why.Text)
+	if l.fails.news(r.RemoteAddr, time.Now()) {
+		l.log.Info("refused a link with another cookie; for a minute, further ones from there are only counted", "remote", r.RemoteAddr, "text", why.Text)
+	}
 	accepted := make([]string, 0, 2)
 	for _, k := range l.cfg.Keys() {
 		accepted = append(accepted, k.ID)
 	}
-	clearText(w, status, why, accepted...)
+	writeProblem(w, status, problemOf(status, why, accepted...).at(l.retiredAt(r)))
+}
+
+// retiredAt returns when the key that a request names was dropped, if it was.
+func (l *Link) retiredAt(r *http.Request) time.Time {
+	kid, _, err := parseNoise(r.Header.Values("Muster-Noise"))
+	if err != nil || holds(l.cfg.Keys(), kid) {
+		return time.Time{}
+	}
+	since, _ := l.retired(kid)
+	return since
+}
+
+func problemOf(status int, why *muster.Error, accepted ...string) problem {
+	info, _ := why.Code.Info()
+	return problem{
+		Type: "about:blank", Title: info.Title, Status: status, Code: why.Code,
+		Detail: why.Text, Fix: why.Advice(), Accepted: accepted,
+	}
+}
+
+func (p problem) at(retired time.Time) problem {
+	p.Retired = retired
+	return p
 }
 
 // clearText writes a refusal outside of a sealed connection.
-func clearText(w http.ResponseWriter, status int, why *muster.Error, accepted ...string) {
+func clearText(w http.ResponseWriter, status int, why *muster.Error) {
+	writeProblem(w, status, problemOf(status, why))
+}
+
+func writeProblem(w http.ResponseWriter, status int, p problem) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
@@ -61,11 +90,7 @@ func clearText(w http.ResponseWriter, status int, why *muster.Error, accepted ..
 		h.Set("Connection", "Upgrade, close")
 	}
 	w.WriteHeader(status)
-	info, _ := why.Code.Info()
-	_ = json.NewEncoder(w).Encode(problem{ // the client may be gone
-		Type: "about:blank", Title: info.Title, Status: status, Code: why.Code,
-		Detail: why.Text, Fix: why.Advice(), Accepted: accepted,
-	})
+	_ = json.NewEncoder(w).Encode(p) // the client may be gone
 }
 
 // maxProblem bounds how much of an answer's body is read.
@@ -81,9 +106,11 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 	case !ours:
 		return foreignAnswer(endpoint, resp, body)
 	case p.Code == muster.CodeCookieMismatch:
-		accepted := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
 		return muster.Errorf(muster.CodeCookieMismatch, "%s is a muster node that accepts [%s], ours [%s]: cookie rotated, or another cluster",
-			endpoint, strings.Join(accepted[:min(4, len(accepted))], ", "), key.ID)
+			endpoint, p.acceptedKIDs(), key.ID)
+	case p.Code == muster.CodeCookieRetired:
+		return muster.Errorf(muster.CodeCookieRetired, "the cookie of this node, %s, was dropped by %s at %s; accepted are [%s]",
+			key.ID, endpoint, p.Retired.UTC().Format(time.RFC3339), p.acceptedKIDs())
 	}
 	return &muster.Error{
 		Code: p.Code, Text: muster.Printable(endpoint + ": " + p.Detail), Fix: muster.Printable(p.Fix),
@@ -96,6 +123,12 @@ func proxyName(resp *http.Response) string {
 		return "the proxy " + name
 	}
 	return "a proxy"
+}
+
+// acceptedKIDs lists the first few key ids that the answerer accepts.
+func (p problem) acceptedKIDs() string {
+	kids := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
+	return strings.Join(kids[:min(4, len(kids))], ", ")
 }
 
 // readProblem reports whether an answer was written by a muster node.
@@ -135,8 +168,8 @@ func unreachable(endpoint string, err error) *muster.Error {
 	if e, ok := errors.AsType[*muster.Error](err); ok {
 		return e
 	}
-	if isTLS(err) && strings.Contains(err.Error(), "does not look like a TLS handshake") {
-		return muster.Errorf(muster.CodePeerUnreachable, "%s: %w", endpoint, err).WithFix("write http:// in the endpoint, or serve TLS there")
+	if f, ok := certs.Explain(err); ok {
+		return &muster.Error{Code: muster.Code(f.Code), Text: muster.Printable(endpoint + ": " + f.Text), Err: err}
 	}
 	return muster.Errorf(muster.CodePeerUnreachable, "%s: %w", endpoint, err)
 }
@@ -167,18 +200,9 @@ func isDNS(err error) bool {
 }
 
 func isTLS(err error) bool {
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if slices.Contains(certs.Codes(), string(muster.CodeOf(err))) {
 		return true
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert
-		return true
-	}
-	if _, ok := errors.AsType[x509.HostnameError](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[x509.UnknownAuthorityError](err)
+	_, ok := certs.Explain(err)
 	return ok
 }

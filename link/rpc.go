@@ -123,7 +123,7 @@ func forbidden(req *http.Request) string {
 	switch {
 	case req.Method == http.MethodConnect:
 		return "CONNECT is not allowed"
-	case req.Header.Get("Upgrade") != "":
+	case len(req.Header.Values("Upgrade")) > 0:
 		return "Upgrade is not allowed"
 	case len(req.TransferEncoding) > 0: // also together with Content-Length
 		return "Transfer-Encoding is not allowed: send Content-Length"

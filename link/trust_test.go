@@ -587,7 +587,7 @@ func TestEndpointsThatDoNotAnswerAreClassed(t *testing.T) {
 	}{
 		{"closed port", "http://" + closed.Addr().String(), muster.CodePeerUnreachable, "refused"},
 		{"http to a TLS port", "http" + strings.TrimPrefix(tlsURL, "https"), muster.CodeNotMuster, "not-muster"},
-		{"https to a plain port", "https" + strings.TrimPrefix(a.url, "http"), muster.CodePeerUnreachable, "tls"},
+		{"https to a plain port", "https" + strings.TrimPrefix(a.url, "http"), muster.CodeTLSNotServed, "tls"},
 		{"link-local", "http://169.254.169.254:80", muster.CodeAddressNotAllowed, "refused"},
 		{"unspecified", "http://0.0.0.0:9113", muster.CodeAddressNotAllowed, "refused"},
 		{"no scheme", "10.0.0.1:9113", muster.CodeBadConfig, "refused"},

@@ -47,6 +47,9 @@ type closedError uint16
 
 // Error names the close code.
 func (e closedError) Error() string {
+	if e == closeRevoked {
+		return "closed by the other side with code 4003: it has dropped the cookie of the connection, or this node"
+	}
 	return "closed by the other side with code " + strconv.Itoa(int(e))
 }
 

@@ -37,6 +37,8 @@ func (a *API) guard(next http.Handler) http.Handler {
 			return
 		}
 		a.identify(w.Header(), s)
+		r, leave := a.calls.enter(r, s.caller)
+		defer leave()
 		r.Body = http.MaxBytesReader(w, r.Body, rt.body)
 		next.ServeHTTP(w, r)
 	})

@@ -104,6 +104,7 @@ type API struct {
 	crossSite *http.CrossOriginProtection
 	failures  *limiter
 	ended     *endedSessions
+	calls     *calls
 	frames    *frames
 	epoch     string // names this run in event ids
 
@@ -135,6 +136,7 @@ func New(cfg Config) (*API, error) {
 		crossSite: http.NewCrossOriginProtection(),
 		failures:  newLimiter(),
 		ended:     newEndedSessions(),
+		calls:     newCalls(),
 		epoch:     muster.NewUUID()[:8],
 	}
 	a.frames = &frames{api: a}

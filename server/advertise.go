@@ -21,14 +21,14 @@ const advertiseNone = "none"
 // value (URL, host:port, host, or a go-sockaddr template), else the bound IP if
 // it is a specific one, else the source address of the route to a join endpoint,
 // else a private address of this machine. "none" yields "".
-func advertised(given string, bound netip.AddrPort, prefix string, joins []string) (string, error) {
+func advertised(given string, at port, joins []string) (string, error) {
 	if given == advertiseNone {
 		return "", nil
 	}
 	if given != "" {
-		return givenEndpoint(given, bound, prefix)
+		return at.given(given)
 	}
-	ip := bound.Addr()
+	ip := at.bound.Addr()
 	if ip.IsUnspecified() {
 		var err error
 		if ip, err = routeTo(joins); err != nil {
@@ -37,12 +37,26 @@ func advertised(given string, bound netip.AddrPort, prefix string, joins []strin
 			}
 		}
 	}
-	return endpoint(netip.AddrPortFrom(ip, bound.Port()).String(), prefix), nil
+	return at.endpoint(netip.AddrPortFrom(ip, at.bound.Port()).String()), nil
 }
 
-func endpoint(hostport, prefix string) string { return "http://" + hostport + prefix }
+// port is the one port of a node.
+type port struct {
+	bound  netip.AddrPort
+	prefix string // of every path
+	secure bool   // TLS is served
+}
 
-func givenEndpoint(given string, bound netip.AddrPort, prefix string) (string, error) {
+func (p port) scheme() string {
+	if p.secure {
+		return "https"
+	}
+	return "http"
+}
+
+func (p port) endpoint(hostport string) string { return p.scheme() + "://" + hostport + p.prefix }
+
+func (p port) given(given string) (string, error) {
 	if strings.Contains(given, "{{") {
 		out, err := template.Parse(given)
 		if err != nil || strings.TrimSpace(out) == "" {
@@ -52,15 +66,19 @@ func givenEndpoint(given string, bound netip.AddrPort, prefix string) (string, e
 	}
 	if !strings.Contains(given, "://") {
 		if _, _, err := net.SplitHostPort(given); err != nil {
-			given = net.JoinHostPort(strings.Trim(given, "[]"), strconv.Itoa(int(bound.Port())))
+			given = net.JoinHostPort(strings.Trim(given, "[]"), strconv.Itoa(int(p.bound.Port())))
 		}
-		given = endpoint(given, prefix)
+		given = p.endpoint(given)
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", muster.Errorf(muster.CodeAdvertise, "--mgmt-advertise %q is neither a URL nor host:port", muster.Printable(given))
 	}
-	return strings.TrimSuffix(u.String(), "/"), usable(u.Hostname(), bound.Addr())
+	if p.secure && u.Scheme == "http" {
+		return "", muster.Errorf(muster.CodeAdvertise, "--mgmt-advertise %s says http, and the port speaks TLS", muster.Printable(given)).
+			WithFix("write https://")
+	}
+	return strings.TrimSuffix(u.String(), "/"), usable(u.Hostname(), p.bound.Addr())
 }
 
 // usable refuses addresses that other nodes could not dial.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -79,19 +80,13 @@ func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 
 func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
-		Self: n.self, Keys: n.linkKeys, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
+		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
 		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
+		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	})
 	return err
-}
-
-func (n *node) linkKeys() (keys []link.Key) {
-	for _, k := range n.cfg.Cookies.LinkKeys() {
-		keys = append(keys, link.Key{ID: k.ID, PSK: k.PSK})
-	}
-	return keys
 }
 
 func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
@@ -136,7 +131,7 @@ func (n *node) buildAPI() (err error) {
 		AllowedNetworks: n.cfg.AllowedNetworks, TrustedProxies: n.cfg.TrustedProxies,
 		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
 	})
-	return err
+	return errors.Join(err, n.registerTLS())
 }
 
 // allowedHosts are the names that callers may use: those that were given and the

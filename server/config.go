@@ -38,6 +38,7 @@ type Config struct {
 	Advertise    string   // URL, host:port, template, or "none"; default: worked out from Bind
 	PathPrefix   string   // of everything this node serves, for example /cluster; default none
 	AllowedHosts []string // further values of the Host header
+	TLS          TLS      // certificates of the port; the zero value serves plain HTTP
 
 	AllowedNetworks []netip.Prefix // callers, members too, that are answered at all; empty = everybody
 	TrustedProxies  []netip.Prefix // whose X-Forwarded-For and -Proto are believed
@@ -49,8 +50,9 @@ type Config struct {
 	Zone        string
 	Tags        map[string]string
 
-	Cookies  auth.Ring // required; the first signs and dials
-	Insecure bool      // allow logins over plain HTTP from other machines, and say so
+	Cookies      auth.Ring    // required; the first signs and dials
+	CookieSource CookieSource // where Cookies came from, if they may change; nil: they stay
+	Insecure     bool         // allow logins over plain HTTP from other machines, and say so
 
 	JoinEndpoints   []string // URLs of members; a node with one never forms a cluster alone
 	JoinNodeID      string   // name or id that must answer there
@@ -133,6 +135,7 @@ func (c Config) validate() error {
 	if c.PathPrefix != "" && (!strings.HasPrefix(c.PathPrefix, "/") || strings.HasSuffix(c.PathPrefix, "/")) {
 		fault("--mgmt-path-prefix %q: want a leading and no trailing slash", muster.Printable(c.PathPrefix))
 	}
+	faults = append(faults, c.TLS.validate()...)
 	if len(c.Cookies) == 0 {
 		faults = append(faults, muster.Errorf(muster.CodeCookieMissing, "no cluster cookie is given (--cluster-cookie-file)"))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/discovery"
 	"github.com/musterhq/muster/gossip"
+	"github.com/musterhq/muster/internal/certs"
 	"github.com/musterhq/muster/join"
 	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/mgmt"
@@ -37,6 +38,7 @@ type node struct {
 	begun    time.Time
 	lock     io.Closer
 	listener net.Listener
+	certs    *certs.Keeper
 	bound    netip.AddrPort
 	endpoint string
 
@@ -49,6 +51,7 @@ type node struct {
 	roster  *roster
 	facts   *factbook
 	keys    *keybook
+	cookies *keyring
 	journal *journal
 	changed *signal
 	logins  *auth.Logins
@@ -66,7 +69,7 @@ type node struct {
 func newNode(s *Server) (*node, error) {
 	n := &node{
 		server: s, cfg: s.cfg, log: s.cfg.Log, begun: time.Now(),
-		changed: newSignal(), keys: newKeybook(),
+		changed: newSignal(), keys: newKeybook(), certs: certs.NewKeeper(s.cfg.TLS.files()),
 	}
 	if err := n.open(); err != nil {
 		n.close()
@@ -81,6 +84,9 @@ func newNode(s *Server) (*node, error) {
 
 // open takes the data directory, the identity in it, and the port.
 func (n *node) open() (err error) {
+	if err := n.loadCertificates(); err != nil {
+		return err
+	}
 	if n.cfg.OpenState != nil {
 		n.state, err = n.cfg.OpenState()
 	} else {
@@ -93,7 +99,7 @@ func (n *node) open() (err error) {
 	if err := n.listen(); err != nil {
 		return err
 	}
-	n.endpoint, err = advertised(n.cfg.Advertise, n.bound, n.cfg.PathPrefix, n.cfg.JoinEndpoints)
+	n.endpoint, err = advertised(n.cfg.Advertise, port{n.bound, n.cfg.PathPrefix, n.cfg.TLS.served()}, n.cfg.JoinEndpoints)
 	return err
 }
 
@@ -143,7 +149,11 @@ func (n *node) close() {
 // made later: nothing is called before run.
 func (n *node) build() error {
 	n.journal = newJournal(n.self.ID)
-	n.logins = auth.NewLogins(func() auth.Ring { return n.cfg.Cookies })
+	cookies, err := newKeyring(n)
+	if err != nil {
+		return err
+	}
+	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
 	n.facts = newFactbook(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
@@ -163,12 +173,14 @@ func (n *node) run(ctx context.Context) error {
 	n.group = newGroup(inner)
 
 	n.serveHTTP()
+	n.group.run("certificates", n.watchCertificates)
 	n.group.run("link", n.link.Run)
 	n.group.run("gossip", n.gossip.Run)
 	n.group.run("discovery", n.discover)
 	n.group.run("join", n.seeker.Run)
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
+	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.log.InfoContext(ctx, "node started", "node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 	n.server.started.fire()
@@ -221,7 +233,7 @@ func (n *node) serveHTTP() {
 				_ = srv.Close() // whoever is left has had his time
 			}
 		}()
-		if err := srv.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(n.secured(n.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil

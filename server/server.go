@@ -96,6 +96,22 @@ func (s *Server) Name() string {
 	return ""
 }
 
+// Reload reads the cookies (if there is a Config.CookieSource) and the certificate
+// files again, at once; they are also read when they change. Certificates that
+// cannot be used change nothing, and the error says why; cookies that cannot be
+// used are a problem in the status.
+func (s *Server) Reload() error {
+	n := s.node.Load()
+	if n == nil {
+		return nil
+	}
+	n.cookies.reload()
+	if !n.cfg.TLS.used() {
+		return nil
+	}
+	return n.renewCertificates(n.certs.Reload)
+}
+
 // LoginCode makes a one-use code that opens the dashboard as an administrator. It
 // is meant for the person at the terminal that started the node.
 func (s *Server) LoginCode() string {

@@ -49,7 +49,7 @@ func (n *node) Status() muster.Status {
 		},
 		Store: n.storeStatus(r), Discovery: n.discoveryStatus(),
 		Converged: converged, ViewHash: viewHash(members),
-		Problems: append(trouble, n.warnings()...),
+		Problems: slices.Concat(trouble, n.cookies.problems(), n.warnings()),
 		Version:  n.cfg.Version, Uptime: time.Since(n.begun).Seconds(),
 	}
 }
@@ -98,7 +98,16 @@ func (n *node) settled() bool {
 	if n.state.Cluster().ID == "" || n.core.Load() == nil {
 		return false
 	}
-	return len(n.live()) > 0 || !n.expectsOthers() || time.Since(n.begun) > settleTime
+	if len(n.live()) > 0 {
+		return true
+	}
+	return !n.dismissed() && (!n.expectsOthers() || time.Since(n.begun) > settleTime)
+}
+
+// dismissed reports whether a member has said that the cluster dropped this node's
+// cookie: then it is of no use to wait, and to serve what the others changed since.
+func (n *node) dismissed() bool {
+	return slices.ContainsFunc(n.seeker.Status().Problems, func(p muster.Problem) bool { return p.Code == muster.CodeCookieRetired })
 }
 
 func (n *node) expectsOthers() bool {
@@ -173,10 +182,10 @@ func (n *node) warnings() (list []muster.Problem) {
 	if p, ok := n.shared.(interface{ Plaintext() bool }); ok && p.Plaintext() {
 		warn(muster.CodeStorePlaintext, "the connection to the database is not encrypted")
 	}
-	if !n.bound.Addr().IsLoopback() {
+	if !n.bound.Addr().IsLoopback() && !n.cfg.TLS.served() {
 		warn(muster.CodePlaintext, "the management port is plain HTTP on "+n.bound.String())
 	}
-	return list
+	return append(list, n.certificateProblems()...)
 }
 
 // Conditions returns what readiness consists of, in the order in which a node

@@ -29,13 +29,14 @@ func newVerifier(n *node) *verifier {
 
 // Verify admits a token or says why not. See mgmt.Authenticator.
 func (v *verifier) Verify(token string) (auth.Claims, error) {
-	claims, err := v.n.cfg.Cookies.VerifyFor(token, v.n.state.Cluster().ID)
+	claims, err := v.n.cookies.now().VerifyFor(token, v.n.state.Cluster().ID)
 	if err != nil {
 		return auth.Claims{}, err
 	}
 	if err := auth.Denied(claims, maps.All(v.list())); err != nil {
 		return auth.Claims{}, err
 	}
+	v.n.cookies.usage.note(claims)
 	return claims, nil
 }
 

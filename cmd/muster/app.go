@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/musterhq/muster/auth"
 )
 
 // process is what a run of the program is given from outside.
@@ -20,6 +19,8 @@ type process struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+
+	hangups <-chan os.Signal // SIGHUP; nil: none ever comes
 }
 
 // app is the program. Tests replace its functions.
@@ -27,7 +28,7 @@ type app struct {
 	process
 
 	args    []string // of this run
-	connect func(addr string, token auth.Secret) (cluster, error)
+	connect func(to access) (cluster, error)
 	newNode func(settings, *slog.Logger) (node, error)
 	browse  func(ctx context.Context, url string) error
 }

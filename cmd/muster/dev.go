@@ -209,7 +209,7 @@ func (a *app) writeDemo(ctx context.Context, addr string, ring auth.Ring, round 
 	if err != nil {
 		return err
 	}
-	c, err := a.connect(addr, auth.NewSecret(token))
+	c, err := a.connect(access{addr: addr, token: auth.NewSecret(token)})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/api"
-	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/client"
 )
 
@@ -22,13 +21,7 @@ type terminal struct {
 
 	out, err *bytes.Buffer
 	cluster  *fakeCluster
-	dialled  []dialled
-}
-
-// dialled is a connection that a command made.
-type dialled struct {
-	addr  string
-	token auth.Secret
+	dialled  []access // the connections that commands made
 }
 
 func newTerminal(t *testing.T, env ...string) *terminal {
@@ -36,8 +29,8 @@ func newTerminal(t *testing.T, env ...string) *terminal {
 	term := &terminal{out: &bytes.Buffer{}, err: &bytes.Buffer{}, cluster: newFakeCluster()}
 	env = append([]string{"MUSTER_DATA_DIR=" + t.TempDir(), "USER=ada"}, env...)
 	term.app = newApp(process{env: env, stdin: strings.NewReader(""), stdout: term.out, stderr: term.err})
-	term.connect = func(addr string, token auth.Secret) (cluster, error) {
-		term.dialled = append(term.dialled, dialled{addr, token})
+	term.connect = func(to access) (cluster, error) {
+		term.dialled = append(term.dialled, to)
 		return term.cluster, nil
 	}
 	term.newNode = func(settings, *slog.Logger) (node, error) {

@@ -228,7 +228,10 @@ func (l *loader) warnOfSecrets(o option, value found) {
 // strayVariables warns of variables that look like a misspelt one. Others are
 // left alone: Kubernetes sets MUSTER_PORT and its like for a service of that name.
 func (l *loader) strayVariables() {
-	known := map[string]bool{envPrefix + "ADDR": true, envPrefix + "TOKEN": true}
+	known := map[string]bool{}
+	for _, name := range []string{"ADDR", "TOKEN", "CA", "CERT", "KEY", "TLS_SERVER_NAME"} { // of the other commands
+		known[envPrefix+name] = true
+	}
 	for _, o := range options() {
 		known[o.env()] = true
 	}

@@ -15,7 +15,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := newApp(process{env: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}).run(ctx, os.Args[1:])
+	p := process{env: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	if len(os.Args) > 1 && os.Args[1] == "serve" { // other commands end at SIGHUP, as others do
+		hangups := make(chan os.Signal, 1) // one: a second signal before the first is served means the same
+		signal.Notify(hangups, syscall.SIGHUP)
+		p.hangups = hangups
+	}
+	code := newApp(p).run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
 }

@@ -15,6 +15,9 @@ type node interface {
 	// Ready is closed when the node serves the configuration for the first time.
 	Ready() <-chan struct{}
 
+	// Reload reads the cookie and certificate files again, at once.
+	Reload() error
+
 	Addr() string
 	Endpoint() string
 	Name() string

@@ -6,6 +6,7 @@ import (
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/server"
 )
 
 // option is one setting of a node. Flag, variable and file key are three ways to
@@ -49,7 +50,7 @@ const envPrefix = "MUSTER_"
 // options is the one list of what a node can be told, in the order of the help.
 func options() []option {
 	var all []option
-	for _, group := range [][]option{addressOptions(), identityOptions(), joinOptions(), storeOptions(), behaviourOptions()} {
+	for _, group := range [][]option{addressOptions(), tlsOptions(), identityOptions(), joinOptions(), storeOptions(), behaviourOptions()} {
 		all = append(all, group...)
 	}
 	return all
@@ -73,6 +74,22 @@ func addressOptions() []option {
 			apply: prefixes(func(s *settings) *[]netip.Prefix { return &s.AllowedNetworks })},
 		{flag: "trusted-proxies", hint: "CIDR", usage: "believe X-Forwarded-For and -Proto of these proxies (repeatable)", keys: []string{"mgmt.trusted_proxies"}, many: true, split: commas,
 			apply: prefixes(func(s *settings) *[]netip.Prefix { return &s.TrustedProxies })},
+	}
+}
+
+func tlsOptions() []option {
+	return []option{
+		{flag: "mgmt-tls-cert", hint: "FILE", usage: "serve TLS with this certificate and its intermediates, PEM; read again when it changes", keys: []string{"mgmt.tls.cert"},
+			apply: text(func(s *settings) *string { return &s.TLS.CertFile }, notEmpty)},
+		{flag: "mgmt-tls-key", hint: "FILE", usage: "the key of the certificate", keys: []string{"mgmt.tls.key"},
+			apply: text(func(s *settings) *string { return &s.TLS.KeyFile }, notEmpty)},
+		{flag: "mgmt-tls-ca", hint: "FILE", usage: "trust nodes and clients of this authority, PEM, instead of the system's (repeatable)", keys: []string{"mgmt.tls.ca"}, many: true, split: commas,
+			apply: list(func(s *settings) *[]string { return &s.TLS.CAFiles }, notEmpty)},
+		{flag: "mgmt-tls-client-auth", hint: "WHEN", usage: "ask callers for a certificate: none, request, require, or require-name: a node's must carry its name", preset: server.ClientAuthNone, keys: []string{"mgmt.tls.client_auth"},
+			apply: text(func(s *settings) *string { return &s.TLS.ClientAuth },
+				oneOf(server.ClientAuthNone, server.ClientAuthRequest, server.ClientAuthRequire, server.ClientAuthRequireName))},
+		{flag: "mgmt-tls-server-name", hint: "NAME", usage: "expect this name in the certificates of other nodes (default: the host of their address)", keys: []string{"mgmt.tls.server_name"},
+			apply: text(func(s *settings) *string { return &s.TLS.ServerName }, hostName)},
 	}
 }
 
@@ -160,6 +177,5 @@ func behaviourOptions() []option {
 func laterKeys() []string {
 	return []string{
 		"health", "limits", "observability", "cluster_config.type", "cluster_config.broker", "cluster_config.gossip.config",
-		"mgmt.tls", "mgmt.tls_cert", "mgmt.tls_key", "mgmt.tls_ca",
 	}
 }

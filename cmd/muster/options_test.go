@@ -52,7 +52,8 @@ func samples(t *testing.T) map[string][2]string {
 		"--bootstrap-expect": same("3"), "--formation": same("never"), "--discovery": {"static://a:1,b:2 static://c:3", `["static://a:1,b:2", "static://c:3"]`},
 		"--allowed-address-space": {"10.0.0.0/8,fd00::/8", "[10.0.0.0/8, 'fd00::/8']"}, "--config-store": same("sqlite"), "--profile": same("wan"),
 		"--drain-delay": same("5s"), "--auth-anonymous": same("read"), "--metrics-public": same("true"), "--log-level": same("debug"), "--log-format": same("json"),
-		"--insecure": same("true"),
+		"--insecure": same("true"), "--mgmt-tls-cert": same("cert.pem"), "--mgmt-tls-key": same("key.pem"), "--mgmt-tls-ca": {"a.pem,b.pem", "[a.pem, b.pem]"},
+		"--mgmt-tls-client-auth": same("require"), "--mgmt-tls-server-name": same("muster.internal"),
 	}
 }
 
@@ -112,6 +113,7 @@ func difference(a, b settings) string {
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b auth.Secret) bool { return a.Equal(b) }),
 		cmp.Comparer(func(a, b database) bool { return a.kind == b.kind && a.given == b.given }),
+		cmp.Comparer(func(a, b *auth.Files) bool { return (a == nil) == (b == nil) }), // what they hold is in the ring
 		cmp.Comparer(func(a, b auth.Ring) bool { return fmt.Sprint(a.KIDs()) == fmt.Sprint(b.KIDs()) }),
 		cmp.Comparer(func(a, b []discovery.Source) bool { return fmt.Sprint(ask(a)) == fmt.Sprint(ask(b)) }))
 }

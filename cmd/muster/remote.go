@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net/netip"
 	"net/url"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/musterhq/muster/api"
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/client"
+	"github.com/musterhq/muster/internal/certs"
 )
 
 // cluster is what the commands ask of a running node; *client.Client has it.
@@ -31,8 +34,15 @@ type cluster interface {
 }
 
 // connect makes the client of a node. It asks nothing yet.
-func connect(addr string, token auth.Secret) (cluster, error) {
-	return client.New(client.Config{Addr: addr, Token: token.Reveal()})
+func connect(to access) (cluster, error) {
+	return client.New(client.Config{Addr: to.addr, Token: to.token.Reveal(), TLS: to.tls})
+}
+
+// access is a node to talk to, and as whom.
+type access struct {
+	addr  string
+	token auth.Secret
+	tls   *tls.Config // nil: the authorities of the system
 }
 
 // remote is the flags of a command that talks to a node.
@@ -41,6 +51,8 @@ type remote struct {
 	tokenFile  string
 	cookieFile string
 	timeout    time.Duration
+	tls        certs.Files
+	serverName string
 }
 
 func (a *app) remoteFlags(cmd *cobra.Command) *remote {
@@ -49,6 +61,10 @@ func (a *app) remoteFlags(cmd *cobra.Command) *remote {
 	flags.StringVar(&r.addr, "addr", orDefault(a.getenv("MUSTER_ADDR"), client.DefaultAddr), "`URL` of the node to talk to ($MUSTER_ADDR)")
 	flags.StringVar(&r.tokenFile, "token-file", "", "`FILE` with the token (default: $MUSTER_TOKEN, or on this machine one made from the cookie)")
 	flags.StringVar(&r.cookieFile, "cluster-cookie-file", "", "make a short-lived token from the cookie in this `FILE`, for a node on this machine")
+	flags.StringSliceVar(&r.tls.CA, "ca", commas(a.getenv("MUSTER_CA")), "trust the authority in this `FILE`, PEM, instead of the system's ($MUSTER_CA)")
+	flags.StringVar(&r.tls.Cert, "cert", a.getenv("MUSTER_CERT"), "`FILE` with a client certificate, PEM ($MUSTER_CERT)")
+	flags.StringVar(&r.tls.Key, "key", a.getenv("MUSTER_KEY"), "`FILE` with the key of the client certificate ($MUSTER_KEY)")
+	flags.StringVar(&r.serverName, "tls-server-name", a.getenv("MUSTER_TLS_SERVER_NAME"), "expect this `NAME` in the node's certificate ($MUSTER_TLS_SERVER_NAME)")
 	flags.DurationVar(&r.timeout, "timeout", 10*time.Second, "give up after this `DURATION`")
 	return r
 }
@@ -64,12 +80,34 @@ func (a *app) dial(ctx context.Context, r *remote, wait time.Duration) (context.
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, err := a.connect(addr, token)
+	secure, err := r.clientTLS()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c, err := a.connect(access{addr, token, secure})
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout+wait)
 	return ctx, cancel, c, nil
+}
+
+// clientTLS reads the certificates of the flags; nil if there are none.
+func (r *remote) clientTLS() (*tls.Config, error) {
+	switch {
+	case r.tls.Cert == "" != (r.tls.Key == ""):
+		return nil, usage("--cert and --key go together")
+	case r.tls.Cert == "" && len(r.tls.CA) == 0 && r.serverName == "":
+		return nil, nil
+	}
+	keeper := certs.NewKeeper(r.tls)
+	if err := keeper.Load(); err != nil {
+		if f, ok := errors.AsType[*certs.Fault](err); ok {
+			err = &muster.Error{Code: muster.Code(f.Code), Text: f.Text, Err: f}
+		}
+		return nil, err
+	}
+	return keeper.Client(r.serverName), nil
 }
 
 // token finds the caller's credential: --token-file, MUSTER_TOKEN, or for a node

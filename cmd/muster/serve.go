@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/musterhq/muster/server"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -20,7 +22,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run a node",
 		Long: `Runs one node until it gets SIGTERM or SIGINT. It then drains, says good-bye and
-exits with 0.
+exits with 0. Cookie files that change are read again within a second, and at
+once on SIGHUP.
 
 Every flag can also be given as a variable of the environment, --mgmt-bind as
 MUSTER_MGMT_BIND, and in the file of --config, where --mgmt-bind is mgmt.bind.
@@ -93,6 +96,7 @@ func (a *app) serve(ctx context.Context, s settings) error {
 func (a *app) live(ctx context.Context, n node, greet func()) error {
 	ended := make(chan error, 1) // one: Run returns once, even if nobody waits any more
 	go func() { ended <- n.Run(ctx) }()
+	defer a.reloadOnHangup(n)()
 	select {
 	case err := <-ended:
 		return err
@@ -112,7 +116,7 @@ func (a *app) logger(s settings) *slog.Logger {
 
 // greet tells the person at the terminal where the node is and how to go on.
 func (a *app) greet(s settings, n node) {
-	local := "http://" + reachable(n.Addr()) + s.PathPrefix
+	local := s.scheme() + "://" + reachable(n.Addr()) + s.PathPrefix
 	status := n.Status()
 	say := func(what, value string) { _, _ = fmt.Fprintf(a.stdout, "  %-11s %s\n", what, value) }
 	_, _ = fmt.Fprintf(a.stdout, "muster %s: node %s (%s)\n", thisBuild().Version, n.Name(), status.NodeID)
@@ -141,8 +145,8 @@ func secondNode(s settings, n node) string {
 		return fmt.Sprintf(`
 A second node on this machine (the address is reached from here only; for other
 machines start with --mgmt-bind 0.0.0.0:9113 --cluster-cookie-file %[2]s):
-  muster serve --data-dir %[1]s --mgmt-bind %[3]s --cluster-cookie-file %[2]s --cluster-join-endpoint %[4]s
-`, quote(strings.TrimSuffix(absolute(s.DataDir), "/")+"-2"), quote(cookie), nextPort(n.Addr()), quote(n.Endpoint()))
+  muster serve --data-dir %[1]s --mgmt-bind %[3]s --cluster-cookie-file %[2]s --cluster-join-endpoint %[4]s%[5]s
+`, quote(strings.TrimSuffix(absolute(s.DataDir), "/")+"-2"), quote(cookie), nextPort(n.Addr()), quote(n.Endpoint()), s.tlsFlags())
 	}
 	if len(s.Cookies) == 0 {
 		return ""
@@ -150,8 +154,34 @@ machines start with --mgmt-bind 0.0.0.0:9113 --cluster-cookie-file %[2]s):
 	return fmt.Sprintf(`
 A second node: copy %s to the other machine first, as the file cookie
 with mode 600, and there:
-  muster serve --mgmt-bind 0.0.0.0:9113 --cluster-cookie-file cookie --cluster-join-endpoint %s
-`, quote(cookie), quote(n.Endpoint()))
+  muster serve --mgmt-bind 0.0.0.0:9113 --cluster-cookie-file cookie --cluster-join-endpoint %s%s
+`, quote(cookie), quote(n.Endpoint()), s.tlsFlags())
+}
+
+// scheme is that of this node's own addresses.
+func (s settings) scheme() string {
+	if s.TLS.CertFile != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// tlsFlags are the flags of a second node with certificates like this one's.
+func (s settings) tlsFlags() string {
+	if s.TLS.CertFile == "" {
+		return ""
+	}
+	line := " \\\n      --mgmt-tls-cert " + quote(absolute(s.TLS.CertFile)) + " --mgmt-tls-key " + quote(absolute(s.TLS.KeyFile))
+	for _, ca := range s.TLS.CAFiles {
+		line += " --mgmt-tls-ca " + quote(absolute(ca))
+	}
+	if auth := s.TLS.ClientAuth; auth != "" && auth != server.ClientAuthNone {
+		line += " --mgmt-tls-client-auth " + auth
+	}
+	if s.TLS.ServerName != "" {
+		line += " --mgmt-tls-server-name " + quote(s.TLS.ServerName)
+	}
+	return line
 }
 
 // reachable turns an address that is listened on into one to call from here.

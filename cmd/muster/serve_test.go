@@ -43,6 +43,7 @@ func (n *fakeNode) Run(ctx context.Context) error {
 
 func (n *fakeNode) Started() <-chan struct{} { return n.started }
 func (n *fakeNode) Ready() <-chan struct{}   { return n.ready }
+func (n *fakeNode) Reload() error            { return nil }
 func (n *fakeNode) Addr() string             { return n.settings.Bind }
 func (n *fakeNode) Name() string             { return n.settings.NodeName }
 func (n *fakeNode) LoginCode() string        { return "ONE-USE-CODE" }

@@ -8,6 +8,7 @@ import (
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/discovery"
+	"github.com/musterhq/muster/server"
 )
 
 // settings is what flags, environment and file say together: the fields of
@@ -20,6 +21,7 @@ type settings struct {
 	AllowedHosts    []string
 	AllowedNetworks []netip.Prefix
 	TrustedProxies  []netip.Prefix
+	TLS             server.TLS
 	ClusterName     string
 	NodeName        string
 	Role            muster.Role
@@ -43,11 +45,13 @@ type settings struct {
 	LogLevel  slog.Level
 	LogFormat string
 
+	bareEndpoints []int // positions in JoinEndpoints that were given without a scheme
 	cookieFiles   []string
 	cookieInline  auth.Secret
-	discoverStore bool // --discovery store
-	standalone    bool // cluster_config.enabled: false
-	gossipPort    int  // cluster_config.gossip.port, 0 = not given
+	cookies       *auth.Files // what Cookies was read from; nil: they cannot change
+	discoverStore bool        // --discovery store
+	standalone    bool        // cluster_config.enabled: false
+	gossipPort    int         // cluster_config.gossip.port, 0 = not given
 	database      database
 }
 

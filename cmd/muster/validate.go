@@ -17,6 +17,7 @@ import (
 func (l *loader) finish() {
 	l.finishStore()
 	l.checkJoining()
+	l.settings.secureEndpoints()
 	l.checkGossipPort()
 	l.loadCookies()
 }
@@ -53,6 +54,17 @@ func (l *loader) checkJoining() {
 	}
 }
 
+// secureEndpoints gives addresses without a scheme https where this node serves
+// TLS itself: members of one cluster are alike.
+func (s *settings) secureEndpoints() {
+	if s.TLS.CertFile == "" {
+		return
+	}
+	for _, i := range s.bareEndpoints {
+		s.JoinEndpoints[i] = "https" + strings.TrimPrefix(s.JoinEndpoints[i], "http")
+	}
+}
+
 func (l *loader) checkGossipPort() {
 	_, port, err := net.SplitHostPort(l.settings.Bind)
 	if want := l.settings.gossipPort; want != 0 && err == nil && port != strconv.Itoa(want) {
@@ -69,27 +81,29 @@ func (l *loader) loadCookies() {
 	if own := filepath.Join(s.DataDir, cookieName); len(files) == 0 && s.cookieInline.Empty() && exists(own) {
 		files = []string{own}
 	}
-	cookies, err := auth.LoadCookies(files, l.app.stdin)
+	s.cookieFiles = files
+	source := auth.NewFiles(files, l.app.stdin, l.inlineCookie()...)
+	cookies, err := source.Load()
 	if err != nil {
 		l.faults = append(l.faults, flatten(err)...)
 	}
-	s.cookieFiles = files
-	s.Cookies = cookies
-	if !s.cookieInline.Empty() {
-		l.inlineCookie()
-	}
+	s.Cookies, s.cookies = cookies, source
 	if len(l.faults) == 0 && len(s.Cookies) == 0 && !loopback(s.Bind) && !s.Insecure {
 		l.faults = append(l.faults, muster.Errorf(muster.CodeCookieMissing, "--mgmt-bind %s is reached from other machines, and there is no --cluster-cookie-file", s.Bind))
 	}
 }
 
-func (l *loader) inlineCookie() {
+// inlineCookie returns the cookie on the command line, if there is one.
+func (l *loader) inlineCookie() []auth.Cookie {
+	if l.settings.cookieInline.Empty() {
+		return nil
+	}
 	cookie, err := auth.ParseCookie([]byte(l.settings.cookieInline.Reveal()))
 	if err != nil {
 		l.faults = append(l.faults, named("--cluster-cookie", err))
-		return
+		return nil
 	}
-	l.settings.Cookies = append(l.settings.Cookies, cookie)
+	return []auth.Cookie{cookie}
 }
 
 // named puts the name of an option before the text of a fault.
@@ -119,12 +133,10 @@ func (s *settings) ensureCookie() error {
 	if err := writeCookie(path); err != nil && !errors.Is(err, os.ErrExist) {
 		return muster.Errorf(muster.CodeDataDir, "make a cookie: %w", err)
 	}
-	cookies, err := auth.LoadCookies([]string{path}, nil)
-	if err != nil {
-		return err
-	}
-	s.Cookies, s.cookieFiles = cookies, []string{path}
-	return nil
+	s.cookies, s.cookieFiles = auth.NewFiles([]string{path}, nil), []string{path}
+	cookies, err := s.cookies.Load()
+	s.Cookies = cookies
+	return err
 }
 
 // writeCookie makes a new cookie file that only its owner can read. An existing

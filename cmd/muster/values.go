@@ -170,7 +170,7 @@ func pathPrefix(value string) error {
 }
 
 // endpoint makes a URL of an address to join. A bare host gets the scheme http
-// and the default port.
+// and the default port; secureEndpoints corrects the scheme.
 func endpoint(value string) (string, error) {
 	full := value
 	if !strings.Contains(value, "://") {
@@ -199,6 +199,9 @@ func endpoints(s *settings, values []string) error {
 	var faults []error
 	for _, value := range values {
 		full, err := endpoint(value)
+		if !strings.Contains(value, "://") {
+			s.bareEndpoints = append(s.bareEndpoints, len(s.JoinEndpoints))
+		}
 		s.JoinEndpoints = append(s.JoinEndpoints, full)
 		faults = append(faults, err)
 	}

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,9 @@ type cluster struct {
 	dir    string
 	cookie string // file
 	token  string
+
+	secure *tls.Config // of callers; nil: the nodes serve plain HTTP
+	prefix string      // of every path
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -50,11 +54,10 @@ func token(t *testing.T, cookie, role string) string {
 // node is one member under test. It survives restarts: name, port and data
 // directory stay.
 type node struct {
-	c      *cluster
-	name   string
-	addr   string
-	prefix string // of the path of everything it serves
-	args   []string
+	c    *cluster
+	name string
+	addr string
+	args []string
 	*process
 }
 
@@ -64,7 +67,12 @@ func (c *cluster) node(name string, args ...string) *node {
 	return &node{c: c, name: name, addr: fmt.Sprintf("127.0.0.1:%d", freePort(c.t)), args: args}
 }
 
-func (n *node) url() string { return "http://" + n.addr + n.prefix }
+func (n *node) url() string {
+	if n.c.secure != nil {
+		return "https://" + n.addr + n.c.prefix
+	}
+	return "http://" + n.addr + n.c.prefix
+}
 
 func (n *node) start() *node {
 	n.c.t.Helper()
@@ -101,6 +109,9 @@ func (n *node) request(method, path, body string, header ...string) (*http.Respo
 		}
 	}
 	client := http.Client{Timeout: 5 * time.Second}
+	if n.c.secure != nil {
+		client.Transport = &http.Transport{TLSClientConfig: n.c.secure, DisableKeepAlives: true}
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, nil, err

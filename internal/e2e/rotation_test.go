@@ -1,0 +1,378 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/auth"
+)
+
+// rotated is a node with a cookie file of its own, behind a tap that sees what
+// other nodes send to it.
+type rotated struct {
+	*node
+	file string
+	wire *tap
+}
+
+func (c *cluster) rotated(name string, args ...string) *rotated {
+	c.t.Helper()
+	own := *c
+	own.cookie = filepath.Join(c.dir, name+".cookie")
+	n := own.node(name, args...)
+	r := &rotated{node: n, file: own.cookie, wire: newTap(c.t, n.addr)}
+	r.write(c.cookie)
+	n.args = append(n.args, "--mgmt-advertise", "http://"+r.wire.addr())
+	return r
+}
+
+// write puts the cookies of some files into the node's own, in one step.
+func (r *rotated) write(files ...string) {
+	r.c.t.Helper()
+	var all []byte
+	for _, f := range files {
+		all = append(all, readFile(r.c.t, f)...)
+	}
+	next := r.file + ".next"
+	if err := os.WriteFile(next, all, 0o600); err != nil {
+		r.c.t.Fatal(err)
+	}
+	if err := os.Rename(next, r.file); err != nil {
+		r.c.t.Fatal(err)
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// accepts reports nil once the node answers to a token as expected.
+func (r *rotated) accepts(token string, want bool) error {
+	other := &node{c: &cluster{t: r.c.t, token: token}, name: r.name, addr: r.addr}
+	res, _, err := other.request(http.MethodGet, "/cluster/members", "")
+	if err != nil {
+		return err
+	}
+	if got := res.StatusCode == http.StatusOK; got != want {
+		return fmt.Errorf("%s answers %s", r.name, res.Status)
+	}
+	return nil
+}
+
+func eachAccepts(token string, want bool, nodes ...*rotated) error {
+	for _, n := range nodes {
+		if err := n.accepts(token, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load writes to the nodes in turn, 50 times a second, and watches the members.
+type load struct {
+	mu     sync.Mutex
+	writes int
+	failed []string
+}
+
+func (l *load) note(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writes++
+	if err != nil {
+		l.failed = append(l.failed, err.Error())
+	}
+}
+
+// run ends with ctx.
+func (l *load) run(ctx context.Context, token func() string, nodes ...*rotated) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n := nodes[i%len(nodes)]
+		writer := &node{c: &cluster{t: n.c.t, token: token()}, name: n.name, addr: n.addr}
+		_, err := writer.create(fmt.Sprintf("route/r%d", i), `{"weight":1}`)
+		l.note(err)
+		if i%5 == 0 {
+			l.note(lost(writer))
+		}
+	}
+}
+
+// lost tells of a member that a node does not hold alive.
+func lost(n *node) error {
+	var list struct{ Members []muster.Member }
+	if _, err := n.get("/cluster/members", &list); err != nil {
+		return err
+	}
+	for _, m := range list.Members {
+		if m.State != muster.StateAlive && m.Name != "sleeper" {
+			return fmt.Errorf("%s says that %s is %s: %s", n.name, m.Name, m.State, m.Reason)
+		}
+	}
+	return nil
+}
+
+func TestCookieRotatesUnderLoad(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n1 := c.rotated("n1")
+	n1.up()
+	n2 := c.rotated("n2", "--cluster-join-endpoint", "http://"+n1.wire.addr())
+	n2.up()
+	n3 := c.rotated("n3", "--cluster-join-endpoint", "http://"+n1.wire.addr())
+	n3.up()
+	sleeper := c.rotated("sleeper", "--cluster-join-endpoint", "http://"+n1.wire.addr())
+	sleeper.up()
+	nodes := []*rotated{n1, n2, n3}
+	all(t, 15*time.Second, n1.node, n2.node, n3.node, sleeper.node)
+	if code := sleeper.terminate(); code != 0 {
+		t.Fatalf("the sleeper ended with %d", code)
+	}
+
+	fresh := newCookie(t, filepath.Join(c.dir, "fresh"))
+	oldToken, newToken := c.token, token(t, fresh, "admin")
+	current := oldToken
+	var mu sync.Mutex
+	work := &load{}
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	writers.Go(func() {
+		work.run(ctx, func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			return current
+		}, nodes...)
+	})
+	defer writers.Wait()
+	defer stop()
+	step := func(files ...string) {
+		for _, n := range nodes {
+			n.write(files...)
+		}
+	}
+
+	step(c.cookie, fresh)
+	took := eventually(t, 3*time.Second, func() error { return eachAccepts(newToken, true, nodes...) })
+	t.Logf("added everywhere after %s", took)
+	step(fresh, c.cookie)
+	eventually(t, 5*time.Second, func() error { return logged("cookies changed", 2, nodes...) })
+	mu.Lock()
+	current = newToken
+	mu.Unlock()
+	for _, n := range nodes {
+		n.c.token = newToken
+	}
+	watch := openWatch(t, n2, oldToken)
+	step(fresh)
+	took = eventually(t, 2*time.Second, func() error { return eachAccepts(oldToken, false, nodes...) })
+	t.Logf("dropped cookie refused everywhere after %s", took)
+	watchEnds(t, watch, 2*time.Second)
+	work.mu.Lock()
+	before := work.writes
+	work.mu.Unlock()
+	eventually(t, 10*time.Second, func() error {
+		work.mu.Lock()
+		defer work.mu.Unlock()
+		if work.writes < before+100 {
+			return fmt.Errorf("%d writes", work.writes)
+		}
+		return nil
+	})
+	stop()
+	writers.Wait()
+	t.Logf("%d calls, %d failed", work.writes, len(work.failed))
+	if len(work.failed) > 0 {
+		t.Errorf("%d calls failed: %s", len(work.failed), strings.Join(work.failed[:min(5, len(work.failed))], "\n"))
+	}
+
+	sleeper.start()
+	took = eventually(t, 15*time.Second, func() error { return tellsCookieRetired(sleeper.node, kidOf(t, c.cookie)) })
+	t.Logf("the sleeper knew after %s", took)
+	for _, n := range nodes {
+		for _, file := range []string{c.cookie, fresh} {
+			n.wire.lacksSecret(t, file)
+		}
+	}
+}
+
+// logged reports nil once each node's log has a line that often.
+func logged(line string, times int, nodes ...*rotated) error {
+	for _, n := range nodes {
+		if got := strings.Count(n.out.String(), line); got < times {
+			return fmt.Errorf("the log of %s has %q %d times", n.name, line, got)
+		}
+	}
+	return nil
+}
+
+// kidOf returns the key id of a cookie file.
+func kidOf(t *testing.T, file string) string {
+	t.Helper()
+	cookie, err := auth.ParseCookie(readFile(t, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cookie.KID()
+}
+
+// openWatch opens an endless answer and returns a channel that is closed at its end.
+func openWatch(t *testing.T, n *rotated, token string) <-chan struct{} {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.url()+"/v1/watch", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("watch: %s", res.Status)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, res.Body) // ends with the answer
+		_ = res.Body.Close()
+	}()
+	return ended
+}
+
+func watchEnds(t *testing.T, ended <-chan struct{}, limit time.Duration) {
+	t.Helper()
+	select {
+	case <-ended:
+	case <-time.After(limit):
+		t.Errorf("a watch under a dropped cookie goes on after %s", limit)
+	}
+}
+
+// tellsCookieRetired reports nil once the node itself says, in all its places, that
+// its cookie was dropped.
+func tellsCookieRetired(n *node, kid string) error {
+	s, err := n.status()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(s.Problems, func(p muster.Problem) bool { return p.Code == muster.CodeCookieRetired })
+	if i < 0 || !strings.Contains(s.Problems[i].Text, kid) || !strings.Contains(s.Problems[i].Text, "dropped") {
+		return fmt.Errorf("problems are %+v", s.Problems)
+	}
+	res, data, err := n.request(http.MethodGet, "/ready?verbose", "")
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(data, []byte(kid)) {
+		return fmt.Errorf("/ready: %s %s", res.Status, data)
+	}
+	if !strings.Contains(n.out.String(), string(muster.CodeCookieRetired)) {
+		return fmt.Errorf("the log does not say %s", muster.CodeCookieRetired)
+	}
+	return nil
+}
+
+// lacksSecret fails the test if the cookie of a file crossed the wire in any form.
+func (w *tap) lacksSecret(t *testing.T, file string) {
+	t.Helper()
+	secret := bytes.TrimSpace(readFile(t, file))
+	body := bytes.TrimPrefix(secret, []byte("mck1_"))
+	raw, err := base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding).DecodeString(string(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen.Len() == 0 {
+		t.Fatal("nothing was captured")
+	}
+	for _, form := range [][]byte{secret, body, raw[:32]} {
+		for name, text := range map[string][]byte{
+			"raw": form, "hex": []byte(hex.EncodeToString(form)),
+			"base64": []byte(base64.RawStdEncoding.EncodeToString(form)), "base64url": []byte(base64.RawURLEncoding.EncodeToString(form)),
+		} {
+			if bytes.Contains(w.seen.Bytes(), text) {
+				t.Errorf("the cookie of %s crossed the wire (%s)", filepath.Base(file), name)
+			}
+		}
+	}
+}
+
+// TestBadCookieFileKeepsTheOldCookies: a mistake in the file is a problem that
+// names it, and drops nothing.
+func TestBadCookieFileKeepsTheOldCookies(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n := c.rotated("n1")
+	n.up()
+	all(t, 10*time.Second, n.node)
+	good := readFile(t, n.file)
+	mistakes := map[muster.Code]func(){
+		muster.CodeWeakCookie:     func() { put(t, n.file, []byte("short"), 0o600) },
+		muster.CodeCookieReadable: func() { put(t, n.file, good, 0o644) },
+		muster.CodeBadConfig: func() {
+			if err := os.Remove(n.file); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for code, mistake := range mistakes {
+		mistake()
+		eventually(t, 3*time.Second, func() error { return hasProblem(n.node, code, true) })
+		if err := n.accepts(c.token, true); err != nil {
+			t.Errorf("with a cookie file that is %s: %v", code, err)
+		}
+		put(t, n.file, good, 0o600)
+		if err := n.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 3*time.Second, func() error { return hasProblem(n.node, code, false) })
+	}
+}
+
+func put(t *testing.T, path string, data []byte, mode os.FileMode) {
+	t.Helper()
+	if err := os.WriteFile(path, data, mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hasProblem(n *node, code muster.Code, want bool) error {
+	s, err := n.status()
+	if err != nil {
+		return err
+	}
+	if got := slices.ContainsFunc(s.Problems, func(p muster.Problem) bool { return p.Code == code }); got != want {
+		return fmt.Errorf("problems are %+v", s.Problems)
+	}
+	return nil
+}
