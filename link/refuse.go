@@ -117,18 +117,18 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 	}
 }
 
+// acceptedKIDs lists the first few key ids that the answerer accepts.
+func (p problem) acceptedKIDs() string {
+	kids := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
+	return strings.Join(kids[:min(4, len(kids))], ", ")
+}
+
 // proxyName is what a proxy calls itself; a node sends no Server header.
 func proxyName(resp *http.Response) string {
 	if name := muster.Printable(resp.Header.Get("Server")); name != "" {
 		return "the proxy " + name
 	}
 	return "a proxy"
-}
-
-// acceptedKIDs lists the first few key ids that the answerer accepts.
-func (p problem) acceptedKIDs() string {
-	kids := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
-	return strings.Join(kids[:min(4, len(kids))], ", ")
 }
 
 // readProblem reports whether an answer was written by a muster node.

@@ -19,9 +19,9 @@ type settings struct {
 	Advertise       string
 	PathPrefix      string
 	AllowedHosts    []string
+	TLS             server.TLS
 	AllowedNetworks []netip.Prefix
 	TrustedProxies  []netip.Prefix
-	TLS             server.TLS
 	ClusterName     string
 	NodeName        string
 	Role            muster.Role

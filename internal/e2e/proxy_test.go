@@ -149,10 +149,10 @@ func newProxied(t *testing.T, start proxyStarter, n *node) proxied {
 	t.Helper()
 	front := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	start(t, front, n.addr)
-	p := proxied{n, "http://" + front + n.c.prefix}
+	p := proxied{n, "http://" + front + n.prefix}
 	n.args = append(n.args, "--mgmt-advertise", p.front, "--mgmt-allowed-host", "muster.example", "--trusted-proxies", "127.0.0.1/32")
-	if n.c.prefix != "" {
-		n.args = append(n.args, "--mgmt-path-prefix", n.c.prefix)
+	if n.prefix != "" {
+		n.args = append(n.args, "--mgmt-path-prefix", n.prefix)
 	}
 	return p
 }
@@ -160,7 +160,7 @@ func newProxied(t *testing.T, start proxyStarter, n *node) proxied {
 // outside is the node as its proxy shows it.
 func (p proxied) outside() *node {
 	out := *p.node
-	out.addr = strings.TrimSuffix(strings.TrimPrefix(p.front, "http://"), p.c.prefix)
+	out.addr = strings.TrimSuffix(strings.TrimPrefix(p.front, "http://"), p.prefix)
 	return &out
 }
 
@@ -171,11 +171,11 @@ func TestClusterFormsThroughProxies(t *testing.T) {
 			t.Run(name+prefix, func(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t)
-				c.prefix = prefix
 				list := make([]proxied, 3)
 				nodes := make([]*node, 3)
 				for i := range list {
 					n := c.node(fmt.Sprintf("n%d", i+1))
+					n.prefix = prefix
 					if i > 0 {
 						n.args = []string{"--cluster-join-endpoint", list[i-1].front}
 					}
