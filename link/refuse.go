@@ -29,6 +29,9 @@ type problem struct {
 
 // refuseUpgrade answers a request that does not become a link.
 func (l *Link) refuseUpgrade(w http.ResponseWriter, r *http.Request, status int, why *muster.Error) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // else net/http reads 256 KiB of the body yet
+	}
 	channel, _ := channelOf(r.Header.Get("Sec-WebSocket-Protocol"))
 	l.metrics.refused(channel, true, why)
 	if status != http.StatusUnauthorized {

@@ -72,6 +72,9 @@ type Config struct {
 	Events Events
 	Auth   Authenticator
 
+	// Keys asks all live members which cookies they accept. nil: nobody is asked.
+	Keys func(ctx context.Context) []muster.NodeKeys
+
 	Logins  Logins       // nil: no browser logins
 	UI      http.Handler // the dashboard's files below /ui/; nil: none
 	Link    http.Handler // GET LinkPath; nil: none

@@ -124,7 +124,7 @@ func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
 		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: newVerifier(n),
-		Logins: n.logins, UI: web.Handler(), Link: n.link,
+		Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
