@@ -49,10 +49,10 @@ func (c *calls) all() (list []*call) {
 }
 
 // Recheck ends the requests under way whose credential is not good any more. Call
-// it when the accepted cookies have changed.
+// it when the accepted cookies or the revoked tokens have changed.
 func (a *API) Recheck() {
 	for _, entry := range a.calls.all() {
-		if !a.stillGood(entry.who) {
+		if _, err := a.verify(entry.who.token); err != nil {
 			entry.cancel()
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/join"
 	"github.com/musterhq/muster/replica"
 	"github.com/musterhq/muster/store"
@@ -176,6 +178,9 @@ func (n *node) peersWithStore() (list []peer.Target) {
 
 // configChanged is told of every change that this node serves.
 func (n *node) configChanged(changes []muster.Change) {
+	if slices.ContainsFunc(changes, func(c muster.Change) bool { return c.Kind == auth.DenyKind }) {
+		n.api.Recheck()
+	}
 	for _, c := range changes {
 		if c.Chain == (muster.Hash{}) {
 			continue // the first copy of what was there before: no news

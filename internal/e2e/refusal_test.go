@@ -56,6 +56,7 @@ func TestStartRefusals(t *testing.T) {
 		{"readable cookie", []string{"--cluster-cookie-file", write("open", string(good), 0o644)}, 2, muster.CodeCookieReadable, []string{"chmod"}},
 		{"empty cookie", []string{"--cluster-cookie-file", write("empty", "", 0o600)}, 2, muster.CodeWeakCookie, []string{"empty", "muster cookie new"}},
 		{"cookie with a byte order mark", []string{"--cluster-cookie-file", write("bom", "\ufeff"+string(good), 0o600)}, 2, muster.CodeWeakCookie, []string{"byte order mark"}},
+		{"two cookies on one line", []string{"--cluster-cookie-file", write("two", strings.TrimSpace(string(good))+" "+string(good), 0o600)}, 2, muster.CodeWeakCookie, []string{"one line"}},
 		{"damaged cookie", []string{"--cluster-cookie-file", write("cut", string(good[:len(good)-3]), 0o600)}, 2, muster.CodeWeakCookie, []string{"checksum"}},
 		{"directory as cookie", []string{"--cluster-cookie-file", dir}, 2, muster.CodeBadConfig, []string{"is a directory"}},
 		{"bad network", []string{"--mgmt-allowed-networks", "10.0.0.0/8,10.0.0.1"}, 2, muster.CodeUsage, []string{"10.0.0.1", "--mgmt-allowed-networks"}},
