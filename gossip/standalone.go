@@ -86,6 +86,7 @@ func ListenTransport(cfg TransportConfig) (*AddressTransport, error) {
 		t.endpoint.Store(t.scheme + "://" + listener.Addr().String())
 	}
 	inbox, self := NewInbox(), newSelf()
+	inbox.foreign = true
 	if t.link, err = link.New(t.linkConfig(cfg, self, inbox)); err != nil {
 		_ = listener.Close() // the first error says more
 		return nil, fmt.Errorf("listen for gossip: %w", err)

@@ -1,6 +1,7 @@
 package join
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 
@@ -79,7 +80,9 @@ func (s *Seeker) callBack(r *http.Request, endpoint string, peer link.Hello) *mu
 		return muster.Errorf(muster.CodeEndpointUnreachable, "%w", err)
 	}
 	class, err := s.dials.check(r.Context(), clean, peer)
-	switch {
+	switch e, told := errors.AsType[*muster.Error](err); {
+	case told:
+		return e
 	case err != nil:
 		return muster.Errorf(muster.CodeTimeout, "calling %s back: %w", clean, err)
 	case class == classOK:

@@ -2,7 +2,11 @@ package join
 
 import (
 	"context"
+	"maps"
+	"net"
+	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +18,8 @@ const (
 	backDials       = 4 // at once
 	backDialOK      = 30 * time.Second
 	backDialFailure = time.Second
-	backDialSpacing = time.Second // per host and port
+	backDialSpacing = time.Second      // per host and port
+	backDialQueue   = 10 * time.Second // longest wait for a turn at one host and port
 	maxVerdicts     = 4096
 )
 
@@ -58,7 +63,11 @@ func (b *backDialer) check(ctx context.Context, endpoint string, peer link.Hello
 	if class := b.known(key); class != "" {
 		return class, nil
 	}
-	if wait := b.turn(endpoint); wait > 0 && !sleep(ctx, wait) {
+	wait, ok := b.turn(endpoint)
+	if !ok {
+		return "", muster.Errorf(muster.CodeTooManyRequests, "too many checks of %s are waiting", muster.Printable(endpoint))
+	}
+	if wait > 0 && !sleep(ctx, wait) {
 		return "", ctx.Err()
 	}
 	select {
@@ -98,7 +107,10 @@ func (b *backDialer) keep(key verdictKey, class string) {
 	defer b.mu.Unlock()
 	now := time.Now()
 	if len(b.verdicts) >= maxVerdicts {
-		clear(b.verdicts)
+		maps.DeleteFunc(b.verdicts, func(_ verdictKey, v verdict) bool { return !now.Before(v.until) })
+	}
+	if len(b.verdicts) >= maxVerdicts {
+		return // whoever asks again is dialled again, once a second
 	}
 	life := backDialFailure
 	if class == classOK {
@@ -107,22 +119,42 @@ func (b *backDialer) keep(key verdictKey, class string) {
 	b.verdicts[key] = verdict{class, now.Add(life)}
 }
 
-// turn books the next dial to a host and port and returns how long to wait.
-func (b *backDialer) turn(endpoint string) time.Duration {
-	host := endpoint
-	if u, err := url.Parse(endpoint); err == nil {
-		host = u.Host
-	}
+// turn books the next dial to a host and port and returns how long to wait. It books
+// nothing when too many wait already: else a few calls, given up at once, would keep
+// the owner of an address waiting for hours.
+func (b *backDialer) turn(endpoint string) (wait time.Duration, ok bool) {
+	host := hostOf(endpoint)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
 	if len(b.after) >= maxVerdicts {
-		clear(b.after)
+		maps.DeleteFunc(b.after, func(_ string, after time.Time) bool { return !now.Before(after) })
+	}
+	after, known := b.after[host]
+	if !known && len(b.after) >= maxVerdicts {
+		return 0, false
 	}
 	at := now
-	if after := b.after[host]; after.After(now) {
+	if after.After(now) {
 		at = after
 	}
+	if at.Sub(now) > backDialQueue {
+		return 0, false
+	}
 	b.after[host] = at.Add(backDialSpacing)
-	return at.Sub(now)
+	return at.Sub(now), true
+}
+
+// hostOf is the host and port of an endpoint in the one form that all spellings of an
+// address have in common.
+func hostOf(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return endpoint
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	return net.JoinHostPort(host, u.Port())
 }

@@ -102,7 +102,7 @@ func TestHostileCallsAreRefused(t *testing.T) {
 	for name, text := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := enter(t, b.url, "rpc", newSelf(t, "hand"), b.self.ID)
+			w := enter(t, b, "rpc", newSelf(t, "hand"))
 			w.data(text)
 			if resp := w.reply(); resp.StatusCode < 400 {
 				t.Errorf("answered %s", resp.Status)
@@ -119,7 +119,7 @@ func TestHostileCallsAreRefused(t *testing.T) {
 func TestACallerIsWhomTheConnectionSays(t *testing.T) {
 	t.Parallel()
 	b, victim := start(t, newSelf(t, "b")), newSelf(t, "victim")
-	w := enter(t, b.url, "rpc", newSelf(t, "hand"), b.self.ID)
+	w := enter(t, b, "rpc", newSelf(t, "hand"))
 	w.data("GET /x HTTP/1.1\r\nHost: victim\r\nMuster-Node-Id: " + string(victim.ID) + "\r\nMuster-Peer: victim\r\n" +
 		"X-Forwarded-For: 127.0.0.1\r\nForwarded: for=victim\r\nAuthorization: Bearer x\r\nX-Forwarded-User: victim\r\n\r\n")
 	body, err := io.ReadAll(io.LimitReader(w.reply().Body, 8))

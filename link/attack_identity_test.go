@@ -30,7 +30,7 @@ func (g askedGate) Admit(link.Hello, link.Channel) *muster.Error {
 func TestAnEqualBootCounterIsAClone(t *testing.T) {
 	t.Parallel()
 	b, self := start(t, newSelf(t, "b")), newSelf(t, "hand")
-	first := enter(t, b.url, "packet", self, b.self.ID) // reads nothing, answers no ping
+	first := enter(t, b, "packet", self) // reads nothing, answers no ping
 	receive(t, "up", b.ups)
 	second := self
 	second.Boot.Random++
@@ -49,10 +49,10 @@ func TestAnEqualBootCounterIsAClone(t *testing.T) {
 func TestAGreaterBootReplacesASilentOne(t *testing.T) {
 	t.Parallel()
 	b, self := start(t, newSelf(t, "b")), newSelf(t, "hand")
-	first := enter(t, b.url, "packet", self, b.self.ID)
+	first := enter(t, b, "packet", self)
 	next := self
 	next.Boot = muster.Boot{Counter: 2, Random: self.Boot.Random + 1}
-	w := enter(t, b.url, "packet", next, b.self.ID)
+	w := enter(t, b, "packet", next)
 	first.ending()
 	w.record(frameOf(1, []byte("x")))
 	receive(t, "packet of the second", b.in.packets)

@@ -19,7 +19,7 @@ import (
 func TestTheHandMadePeerIsUnderstood(t *testing.T) {
 	t.Parallel()
 	b, self := start(t, newSelf(t, "b")), newSelf(t, "hand")
-	w := enter(t, b.url, "packet", self, b.self.ID)
+	w := enter(t, b, "packet", self)
 	w.record(append(append(frameOf(99, []byte("of a later version")), frameOf(1, []byte("one"))...), frameOf(4, nil)...))
 	w.record(frameOf(1, []byte("two")))
 	for _, want := range []string{"one", "two"} { // types 99 and 4 are skipped
@@ -27,7 +27,7 @@ func TestTheHandMadePeerIsUnderstood(t *testing.T) {
 			t.Errorf("received %q from %s, want %q", p.data, p.from, want)
 		}
 	}
-	r := enter(t, b.url, "rpc", self, "")
+	r := enter(t, b, "rpc", self)
 	r.record(append(frameOf(200, []byte("skipped")), frameOf(5, []byte("GET /x HTTP/1.1\r\nHost: peer\r\n\r\n"))...))
 	if resp := r.reply(); resp.StatusCode != http.StatusOK {
 		t.Errorf("rpc: %s", resp.Status)
@@ -41,7 +41,7 @@ func TestTheHandMadePeerIsUnderstood(t *testing.T) {
 func TestNoEffectBeforeTheHello(t *testing.T) {
 	t.Parallel()
 	b, honest := start(t, newSelf(t, "b")), newSelf(t, "honest")
-	member := enter(t, b.url, "packet", honest, b.self.ID)
+	member := enter(t, b, "packet", honest)
 	receive(t, "up", b.ups)
 	mallory := newSelf(t, "mallory")
 	packet := frameOf(1, []byte("ill"))
@@ -279,7 +279,7 @@ func TestBrokenFramingClosesWith1002(t *testing.T) {
 			t.Parallel()
 			for when, w := range map[string]*wire{
 				"before the hello": knock(t, b.url, "packet", b.self.ID),
-				"on a link":        enter(t, b.url, "packet", newSelf(t, self.Name), b.self.ID),
+				"on a link":        enter(t, b, "packet", newSelf(t, self.Name)),
 			} {
 				w.write(raw)
 				if code := w.ending(); code != 1002 {
@@ -314,7 +314,7 @@ func TestABrokenRecordEndsTheLink(t *testing.T) {
 		"half a frame header":                      func(w *wire) { w.record([]byte{1, 0}) },
 	}
 	for name, send := range cases {
-		w := enter(t, b.url, "packet", newSelf(t, "hand"), b.self.ID)
+		w := enter(t, b, "packet", newSelf(t, "hand"))
 		receive(t, "up", b.ups)
 		send(w)
 		w.ending()
@@ -328,7 +328,7 @@ func TestABrokenRecordEndsTheLink(t *testing.T) {
 func TestTheSameRecordTwiceEndsTheLink(t *testing.T) {
 	t.Parallel()
 	b := start(t, newSelf(t, "b"))
-	w := enter(t, b.url, "packet", newSelf(t, "hand"), b.self.ID)
+	w := enter(t, b, "packet", newSelf(t, "hand"))
 	sealed, err := w.out.Encrypt(nil, nil, frameOf(1, []byte("once")))
 	if err != nil {
 		t.Fatal(err)
@@ -345,8 +345,8 @@ func TestTheSameRecordTwiceEndsTheLink(t *testing.T) {
 func TestAPingFloodIsAnsweredOneAtATime(t *testing.T) {
 	t.Parallel()
 	b := start(t, newSelf(t, "b"))
-	flood := enter(t, b.url, "packet", newSelf(t, "flood"), b.self.ID)
-	other := enter(t, b.url, "packet", newSelf(t, "other"), b.self.ID)
+	flood := enter(t, b, "packet", newSelf(t, "flood"))
+	other := enter(t, b, "packet", newSelf(t, "other"))
 	ping := webFrame(0x89, true, []byte("x"))
 	done := make(chan struct{})
 	go func() { // never reads an answer

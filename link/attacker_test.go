@@ -122,9 +122,9 @@ func knock(t testing.TB, url, channel string, target any) *wire {
 }
 
 // enter shakes hands as an honest node.
-func enter(t testing.TB, url, channel string, self link.Self, target any) *wire {
+func enter(t testing.TB, n *node, channel string, self link.Self) *wire {
 	t.Helper()
-	w := knock(t, url, channel, target)
+	w := knock(t, n.url, channel, n.self.ID)
 	w.record(frameOf(16, helloOf(self, channel, w.binding)))
 	if kind, body := w.frame(); kind != 17 {
 		t.Fatalf("verdict %d %s, want accept", kind, body)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/api"
@@ -79,12 +81,34 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // failUnread is fail for callers whose body we do not want to see: the connection
-// ends after the answer.
+// ends after the answer. net/http would wait for up to 256 KiB of it.
 func (a *API) failUnread(w http.ResponseWriter, r *http.Request, err error) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
+		discard(w, r)
 	}
 	a.fail(w, r, err)
+}
+
+// Bounds of what is read of a body that nobody wants.
+const (
+	maxUnwanted  = 32 << 10
+	unwantedTime = 200 * time.Millisecond
+)
+
+// discard reads a small body, so that closing the connection does not reset it before
+// the caller has seen the answer, and the begin of any other. Left to itself, net/http
+// would read 256 KiB.
+func discard(w http.ResponseWriter, r *http.Request) {
+	deadline := http.NewResponseController(w)
+	if r.Header.Get("Expect") == "" { // else reading would ask for the body
+		_ = deadline.SetReadDeadline(time.Now().Add(unwantedTime))
+		if rec, ok := w.(*recorder); ok {
+			w = rec.ResponseWriter // net/http closes gently if its own writer is told of the limit
+		}
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxUnwanted))
+	}
+	_ = deadline.SetReadDeadline(time.Now())
 }
 
 func problem(r *http.Request, e *muster.Error) api.Problem {

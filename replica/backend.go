@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"slices"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/store"
@@ -20,8 +21,19 @@ type backend struct {
 	r *Replica
 }
 
-// Apply goes through the combiner.
+// Apply goes through the combiner. Which node a write came by is known from the
+// connection.
 func (b backend) Apply(ctx context.Context, writes []store.Write) ([]store.Outcome, error) {
+	if b.r.cfg.Caller != nil {
+		from, ok := b.r.cfg.Caller(ctx)
+		if !ok {
+			return nil, muster.Errorf(muster.CodeForbidden, "only members may write")
+		}
+		writes = slices.Clone(writes)
+		for i := range writes {
+			writes[i].Node = from
+		}
+	}
 	return b.r.submit(ctx, writes, true)
 }
 
@@ -46,6 +58,34 @@ func (b backend) Snapshot(ctx context.Context) (*store.Snapshot, error) {
 		return snapshotOf(view), nil
 	}
 	return b.Store.Snapshot(ctx)
+}
+
+// PutMember stores the record of the node that calls: a peer speaks for itself only.
+func (b backend) PutMember(ctx context.Context, m store.Member) error {
+	if err := b.owns(ctx, m.ID); err != nil {
+		return err
+	}
+	return b.Store.PutMember(ctx, m)
+}
+
+// RemoveMember removes the record of the node that calls, and of no other.
+func (b backend) RemoveMember(ctx context.Context, id muster.NodeID) error {
+	if err := b.owns(ctx, id); err != nil {
+		return err
+	}
+	return b.Store.RemoveMember(ctx, id)
+}
+
+// owns returns an error unless the caller is the node that a record is about.
+func (b backend) owns(ctx context.Context, id muster.NodeID) error {
+	if b.r.cfg.Caller == nil {
+		return nil
+	}
+	if from, ok := b.r.cfg.Caller(ctx); !ok || from != id {
+		return muster.Errorf(muster.CodeForbidden, "node %s may not change the record of node %s",
+			muster.Printable(from.Short()), muster.Printable(id.Short())).WithFix("each node keeps its own record in the member list")
+	}
+	return nil
 }
 
 // trusted reports whether memory is known to be of the store's history.

@@ -89,6 +89,7 @@ func TestEveryCodeIsKnown(t *testing.T) {
 func TestEachRefusalHasItsCode(t *testing.T) {
 	t.Parallel()
 	ca, other := testca.New(t, "ours"), testca.New(t, "theirs")
+	old := testca.NewUntil(t, "old", -time.Hour)
 	good := files(ca.Issue(t, testca.Leaf{CommonName: "n1"}), ca)
 	of := func(ca *testca.CA, leaf testca.Leaf, trusted *testca.CA) certs.Files {
 		return files(ca.Issue(t, leaf), trusted)
@@ -101,6 +102,8 @@ func TestEachRefusalHasItsCode(t *testing.T) {
 	}{
 		{"nothing wrong", good, good, "", ""},
 		{"wrong CA", good, of(ca, testca.Leaf{}, other), certs.CodeUntrusted, `"CN=ours", which is not trusted`},
+		{"namesake of the CA", good, of(ca, testca.Leaf{}, testca.New(t, "ours")), certs.CodeUntrusted, "same name"},
+		{"expired CA", of(old, testca.Leaf{}, ca), of(ca, testca.Leaf{}, old), certs.CodeExpired, "of old expired"},
 		{"wrong name", of(ca, testca.Leaf{DNS: []string{"db.example"}, IPs: []net.IP{}}, ca), good, certs.CodeName, "for db.example, not for 127.0.0.1"},
 		{"expired", of(ca, testca.Leaf{To: -3*day - time.Hour}, ca), good, certs.CodeExpired, "3 days ago"},
 		{"not yet valid", of(ca, testca.Leaf{From: 2*day + time.Hour, To: 9 * day}, ca), good, certs.CodeNotYetValid, "in 2 days"},

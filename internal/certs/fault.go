@@ -94,12 +94,20 @@ func verification(err error) *Fault {
 		if e.Cert == nil {
 			return faultf(CodeUntrusted, "the certificate is signed by an authority that is not trusted here")
 		}
-		return faultf(CodeUntrusted, "the certificate of %s is signed by %q, which is not trusted here", subjects(e.Cert), e.Cert.Issuer)
+		return faultf(CodeUntrusted, "the certificate of %s is signed by %q, which is not trusted here%s", subjects(e.Cert), e.Cert.Issuer, namesake(e))
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return faultf(CodeUntrusted, "the certificate is not acceptable: %s", strings.TrimPrefix(e.Err.Error(), "x509: "))
 	}
 	return nil
+}
+
+// namesake says so if an authority of the same name is trusted.
+func namesake(e x509.UnknownAuthorityError) string {
+	if strings.Contains(e.Error(), "possibly because of") {
+		return ": the authority given here has the same name and did not sign it"
+	}
+	return ""
 }
 
 // Dated says what is wrong with the dates of a certificate: it is expired, or not

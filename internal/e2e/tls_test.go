@@ -244,9 +244,10 @@ func TestExpiryIsShown(t *testing.T) {
 	const day = 24 * time.Hour
 	soon := s.with("soon", s.ca.Issue(t, testca.Leaf{To: 5*day + time.Hour})).up()
 	late := s.with("late", s.ca.Issue(t, testca.Leaf{To: -2*day - time.Hour})).up()
+	early := s.with("early", s.ca.Issue(t, testca.Leaf{From: 3*day + time.Hour})).up()
 	fresh := s.node("fresh").up()
 	eventually(t, 5*time.Second, func() error {
-		return firstError(names(soon, muster.CodeCertificateExpiring), names(late, muster.CodeCertificateExpired))
+		return firstError(names(soon, muster.CodeCertificateExpiring), names(late, muster.CodeCertificateExpired), names(early, muster.CodeCertificateNotYetValid))
 	})
 	if text := soon.mustStatus().Problems[0].Text; !strings.Contains(text, "5 days") {
 		t.Errorf("the problem does not say how long: %s", text)
@@ -300,6 +301,26 @@ func links(t *testing.T, n *node) [2]float64 {
 	return count
 }
 
+// settledLinks waits until each node has one packet link to each other one, and
+// has made no new one for a second.
+func settledLinks(t *testing.T, nodes []*node) map[string][2]float64 {
+	t.Helper()
+	seen, since := map[string][2]float64{}, time.Now()
+	eventually(t, 15*time.Second, func() error {
+		for _, n := range nodes {
+			now := links(t, n)
+			if now != seen[n.name] || int(now[0]) != len(nodes)-1 {
+				seen[n.name], since = now, time.Now()
+			}
+		}
+		if calm := time.Since(since); calm < time.Second {
+			return fmt.Errorf("links %v are settled for %s", seen, calm)
+		}
+		return nil
+	})
+	return seen
+}
+
 // TestReloadDropsNoLink renews all certificates under load: by the clock, and at
 // once by SIGHUP.
 func TestReloadDropsNoLink(t *testing.T) {
@@ -310,15 +331,7 @@ func TestReloadDropsNoLink(t *testing.T) {
 	n3 := s.node("n3", "--mgmt-tls-client-auth", "require", "--cluster-join-endpoint", n1.url()).up()
 	nodes := []*node{n1, n2, n3}
 	all(t, 15*time.Second, nodes...)
-	before := map[string][2]float64{}
-	eventually(t, 10*time.Second, func() error { // the links of the first gossip rounds are up
-		for _, n := range nodes {
-			if before[n.name] = links(t, n); before[n.name][0] != 2 {
-				return fmt.Errorf("%s has %g packet links", n.name, before[n.name][0])
-			}
-		}
-		return nil
-	})
+	before := settledLinks(t, nodes)
 	boots := bootsOf(t, n1)
 	stop := loadTLS(t, nodes)
 	for round := range 2 {

@@ -28,10 +28,16 @@ type CA struct {
 // New makes an authority.
 func New(tb testing.TB, name string) *CA {
 	tb.Helper()
+	return NewUntil(tb, name, 365*24*time.Hour)
+}
+
+// NewUntil makes an authority that ends at a time from now, or before.
+func NewUntil(tb testing.TB, name string, end time.Duration) *CA {
+	tb.Helper()
 	ca := &CA{tb: tb, key: newKey(tb)}
 	der := ca.sign(&x509.Certificate{
 		SerialNumber: serial(tb), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
+		NotBefore: time.Now().Add(-365 * 24 * time.Hour), NotAfter: time.Now().Add(end),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}, ca.key)
 	ca.File = filepath.Join(tb.TempDir(), "ca.pem")
