@@ -148,7 +148,8 @@ func (n *node) lag(members []muster.Member, own muster.Position) (behind []strin
 	behind, converged = []string{}, true
 	positions := n.positions()
 	for _, m := range members {
-		if !m.Healthy || m.Self {
+		hidden := n.endpoint == "" && m.Endpoint == "" // nothing passes between two nodes that nobody can dial
+		if !m.Healthy || m.Self || hidden {
 			continue
 		}
 		p := positions[m.ID]
