@@ -93,7 +93,7 @@ func (a *API) failUnread(w http.ResponseWriter, r *http.Request, err error) {
 // Bounds of what is read of a body that nobody wants.
 const (
 	maxUnwanted  = 32 << 10
-	unwantedTime = 200 * time.Millisecond
+	unwantedTime = 200 * time.Millisecond // what was sent already may take that long to arrive
 )
 
 // discard reads a small body, so that closing the connection does not reset it before
