@@ -81,7 +81,7 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 // failUnread is fail for callers whose body we do not want to see: the connection
-// ends after the answer. net/http would wait for up to 256 KiB of it.
+// ends after the answer.
 func (a *API) failUnread(w http.ResponseWriter, r *http.Request, err error) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
@@ -93,7 +93,7 @@ func (a *API) failUnread(w http.ResponseWriter, r *http.Request, err error) {
 // Bounds of what is read of a body that nobody wants.
 const (
 	maxUnwanted  = 32 << 10
-	unwantedTime = 200 * time.Millisecond
+	unwantedTime = 200 * time.Millisecond // what was sent already may take that long to arrive
 )
 
 // discard reads a small body, so that closing the connection does not reset it before
