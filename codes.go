@@ -44,6 +44,8 @@ const (
 	CodeWeakCookie      Code = "weak-cookie"
 	CodeCookieReadable  Code = "cookie-readable"
 	CodeCookieMissing   Code = "cookie-missing"
+
+	CodeNetworkNotAllowed Code = "network-not-allowed"
 )
 
 // Codes of joining and forming.
@@ -202,6 +204,9 @@ func credentialCodes() []CodeInfo {
 		{CodeCookieMissing, 0, 2, "no cookie, and the address is not loopback",
 			"without a cookie anyone who reaches the port is an operator",
 			"make one with muster cookie new --out FILE and pass --cluster-cookie-file FILE"},
+		{CodeNetworkNotAllowed, 403, 4, "the caller's network is not answered",
+			"the node was started with --mgmt-allowed-networks, and the caller's address is in none of them",
+			"call from a listed network, or add the caller's to --mgmt-allowed-networks of the node that answered; loopback must be listed too"},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/musterhq/muster"
 )
@@ -90,6 +91,11 @@ func checkCookie(text string) error {
 	switch {
 	case text == "":
 		return weak("the cookie is empty")
+	case strings.HasPrefix(text, "\ufeff"), strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"):
+		return weak("the cookie begins with a byte order mark, which some editors write").
+			WithFix("save the file as plain text without a byte order mark, or copy it again")
+	case !utf8.ValidString(text):
+		return weak("the cookie is no text in UTF-8")
 	case len(text) > maxCookieLength:
 		return weak("the cookie is longer than %d characters", maxCookieLength)
 	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):

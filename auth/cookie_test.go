@@ -57,6 +57,10 @@ func TestCookieRefusesWhatIsEasyToGuess(t *testing.T) {
 		{"a nul", oldCookie + "\x00" + oldCookie, "control"},
 		{"truncated", good[:len(good)-1], "checksum"},
 		{"changed", good[:len(good)-1] + swapped, "checksum"},
+		{"a byte order mark", "\ufeff" + good, "byte order mark"},
+		{"UTF-16", "\xff\xfeg\x00o\x00", "byte order mark"},
+		{"bytes", oldCookie + "\xc3\x28", "UTF-8"},
+		{"a carriage return inside", oldCookie + "\r\n" + oldCookie, "one line"},
 		{"huge", strings.Repeat(oldCookie, 200), "longer"},
 	}
 	for _, tt := range tests {

@@ -27,16 +27,22 @@ type wireClaims struct {
 	Cluster string `json:"cluster,omitempty"`
 	Session bool   `json:"session,omitempty"`
 	Parent  string `json:"parent,omitempty"`
+
+	ParentIssued *jwt.NumericDate `json:"parent_iat,omitempty"`
 }
 
 func wireOf(c Claims) wireClaims {
-	return wireClaims{
+	w := wireClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Audience: jwt.ClaimStrings{audience}, Subject: c.Subject, ID: c.ID,
 			IssuedAt: jwt.NewNumericDate(c.Issued), ExpiresAt: jwt.NewNumericDate(c.Expires),
 		},
 		Role: c.Role, Cluster: string(c.Cluster), Session: c.Session, Parent: c.Parent,
 	}
+	if !c.ParentIssued.IsZero() {
+		w.ParentIssued = jwt.NewNumericDate(c.ParentIssued)
+	}
+	return w
 }
 
 func (w wireClaims) claims(kid string) Claims {
@@ -46,6 +52,9 @@ func (w wireClaims) claims(kid string) Claims {
 	}
 	if w.IssuedAt != nil {
 		c.Issued = w.IssuedAt.Time
+	}
+	if w.ParentIssued != nil {
+		c.ParentIssued = w.ParentIssued.Time
 	}
 	return c
 }

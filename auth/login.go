@@ -116,5 +116,6 @@ func sessionOf(bearer Claims, cookie bool) Claims {
 	return Claims{
 		Subject: bearer.Subject, ID: muster.NewUUID(), Role: bearer.Role, Cluster: bearer.Cluster,
 		Issued: now, Expires: expires, Session: true, Parent: cmp.Or(bearer.Parent, bearer.ID),
+		ParentIssued: bearer.rooted(),
 	}
 }

@@ -30,6 +30,8 @@ type Claims struct {
 	Session bool             // made by a browser login
 	Parent  string           // of a session: the id of the token that asked for the login
 	KID     string           // set by Verify: key id of the cookie that signed
+
+	ParentIssued time.Time // of a session: when that token was made
 }
 
 // Actor names the bearer in the history of the configuration: subject and id.

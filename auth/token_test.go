@@ -1,6 +1,8 @@
 package auth_test
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -153,6 +155,8 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 		{"session claim", func(_ *jwt.Token, c jwt.MapClaims) { c["session"] = true }, "another type"},
 		{"no expiry", func(_ *jwt.Token, c jwt.MapClaims) { delete(c, "exp") }, "expiry"},
 		{"far expiry", func(_ *jwt.Token, c jwt.MapClaims) { c["exp"] = in(367 * 24 * time.Hour) }, "366 days"},
+		{"expired", func(_ *jwt.Token, c jwt.MapClaims) { c["exp"] = in(-2 * time.Minute) }, "expired at"},
+		{"not yet valid", func(_ *jwt.Token, c jwt.MapClaims) { c["nbf"] = in(time.Hour) }, "future"},
 		{"future issue", func(_ *jwt.Token, c jwt.MapClaims) { c["iat"] = in(time.Hour) }, "future"},
 		{"another audience", func(_ *jwt.Token, c jwt.MapClaims) { c["aud"] = "other" }, "audience"},
 		{"no audience", func(_ *jwt.Token, c jwt.MapClaims) { delete(c, "aud") }, "audience"},
@@ -203,6 +207,7 @@ func TestVerifyRefusesOtherAlgorithmsAndGarbage(t *testing.T) {
 	forged := base64.RawURLEncoding.EncodeToString([]byte(`{"aud":"muster","sub":"eve","jti":"1","role":"admin","exp":4102444800}`))
 	for name, token := range map[string]string{
 		"none":          sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType),
+		"RS256":         sign(jwt.SigningMethodRS256, newRSAKey(t)),
 		"HS512":         sign(jwt.SigningMethodHS512, tokenKey(t, oldCookie)),
 		"wrong key":     sign(jwt.SigningMethodHS256, []byte("guess")),
 		"other payload": head + "." + forged + good[strings.LastIndex(good, "."):],
@@ -217,6 +222,15 @@ func TestVerifyRefusesOtherAlgorithmsAndGarbage(t *testing.T) {
 	}
 	_, err := auth.Ring{}.Verify(good)
 	wantRefusal(t, err, muster.CodeUnauthenticated, "no cookie")
+}
+
+func newRSAKey(t *testing.T) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 func TestRingListsItsKeysInOrder(t *testing.T) {

@@ -63,6 +63,15 @@ func (c *Client) Members(ctx context.Context) ([]muster.Member, error) {
 	return list.Members, err
 }
 
+// Keys returns which cookies the members accept, ordered by name. It needs the role
+// admin.
+func (c *Client) Keys(ctx context.Context) ([]muster.NodeKeys, error) {
+	var list api.KeyList
+	resp, err := c.api.ListKeys(ctx)
+	_, err = c.take(resp, err, &list)
+	return list.Nodes, err
+}
+
 // Member returns one member by its id, an unambiguous start of it, or its name.
 func (c *Client) Member(ctx context.Context, idOrName string) (muster.Member, error) {
 	var m muster.Member

@@ -3,29 +3,25 @@ package join
 import (
 	"slices"
 	"time"
+
+	"github.com/musterhq/muster"
 )
 
 // maxRetired is how many dropped keys a node remembers.
 const maxRetired = 16
 
-// RetiredKID is the id of a cookie that this node accepted once.
-type RetiredKID struct {
-	KID   string    `json:"kid"`
-	Since time.Time `json:"since"` // when it was dropped
-}
-
 // SetKIDs records which cookies the node accepts from now on, by their key ids.
 // Those that it accepted before and does not any more are remembered as retired.
 func (s *State) SetKIDs(kids []string, now time.Time) error {
 	return s.update(func(r *record) error {
-		var retired []RetiredKID
+		var retired []muster.RetiredKey
 		for _, kid := range r.Accepted {
 			if !slices.Contains(kids, kid) {
-				retired = append(retired, RetiredKID{kid, now.UTC().Truncate(time.Second)})
+				retired = append(retired, muster.RetiredKey{KID: kid, Since: now.UTC().Truncate(time.Second)})
 			}
 		}
 		for _, old := range r.Retired {
-			again := slices.ContainsFunc(retired, func(n RetiredKID) bool { return n.KID == old.KID })
+			again := slices.ContainsFunc(retired, func(n muster.RetiredKey) bool { return n.KID == old.KID })
 			if !again && !slices.Contains(kids, old.KID) {
 				retired = append(retired, old)
 			}
@@ -36,4 +32,4 @@ func (s *State) SetKIDs(kids []string, now time.Time) error {
 }
 
 // Retired returns the cookies that the node has dropped, the latest first.
-func (s *State) Retired() []RetiredKID { return slices.Clone(s.read().Retired) }
+func (s *State) Retired() []muster.RetiredKey { return slices.Clone(s.read().Retired) }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/join"
 )
 
@@ -31,7 +32,7 @@ func TestDroppedKeysAreRememberedOverARestart(t *testing.T) {
 	}
 	s = open()
 	set(s, day, "b") // dropped while the node was stopped
-	want := join.RetiredKID{KID: "a", Since: day}
+	want := muster.RetiredKey{KID: "a", Since: day}
 	if got := open().Retired(); len(got) != 1 || got[0] != want {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -59,18 +59,18 @@ type Promise struct {
 
 // record is the content of the file.
 type record struct {
-	Format      int            `json:"format"`
-	NodeID      muster.NodeID  `json:"node_id"`
-	Seed        []byte         `json:"private_key"`
-	Name        string         `json:"name"`
-	Boot        uint64         `json:"boot"`
-	Cluster     Cluster        `json:"cluster"`
-	Unconfirmed bool           `json:"unconfirmed,omitempty"` // minted here, no other node has taken it yet
-	Round       uint64         `json:"round"`
-	Promise     Promise        `json:"promise"`
-	Peers       []store.Member `json:"peers"`
-	Accepted    []string       `json:"accepted_kids,omitempty"`
-	Retired     []RetiredKID   `json:"retired_kids,omitempty"` // latest first
+	Format      int                 `json:"format"`
+	NodeID      muster.NodeID       `json:"node_id"`
+	Seed        []byte              `json:"private_key"`
+	Name        string              `json:"name"`
+	Boot        uint64              `json:"boot"`
+	Cluster     Cluster             `json:"cluster"`
+	Unconfirmed bool                `json:"unconfirmed,omitempty"` // minted here, no other node has taken it yet
+	Round       uint64              `json:"round"`
+	Promise     Promise             `json:"promise"`
+	Peers       []store.Member      `json:"peers"`
+	Accepted    []string            `json:"accepted_kids,omitempty"`
+	Retired     []muster.RetiredKey `json:"retired_kids,omitempty"` // latest first
 }
 
 // Open reads the state in a data directory, or makes a new node there, and

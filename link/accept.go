@@ -22,6 +22,7 @@ type handshake struct {
 	channel Channel
 	key     Key
 	target  muster.NodeID // the node that the client wants; empty = whoever answers
+	token   string        // of a dial-back; empty = it comes of its own accord
 	noise   *noise.HandshakeState
 }
 
@@ -125,7 +126,7 @@ func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error)
 	if !l.seen.first(up.noise.PeerEphemeral(), time.Now()) {
 		return upgrade{}, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "message 1 was seen before")
 	}
-	up.target = muster.NodeID(o.Target)
+	up.target, up.token = muster.NodeID(o.Target), o.Token
 	return up, 0, nil
 }
 
@@ -233,7 +234,12 @@ func (l *Link) accept(s *session, up upgrade) {
 		s.closeWith(err)
 		return
 	}
-	l.serve(c)
+	switch {
+	case c.token == "":
+		l.serve(c)
+	case !l.back.deliver(c):
+		c.closeWith(errDropped)
+	}
 }
 
 // greetClient sends the answer with message 2 and our HELLO, and verifies the client's.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -23,17 +24,20 @@ type conn struct {
 	kid     string
 	remote  string // address of the socket
 	since   time.Time
-	up      bool // admitted by both sides; guarded by registry.mu
+	token   string // of a dial-back
+	up      bool   // admitted by both sides; guarded by registry.mu
 
 	ctx    context.Context // ends when the connection is closed
 	cancel context.CancelFunc
+
+	dialingBack atomic.Int32 // connections that the peer asked for, under way
 }
 
 // newConn registers a session whose peer's HELLO has verified, so that Drop
 // reaches it while the gates are still being asked.
 func (l *Link) newConn(s *session, hello Hello, h handshake) *conn {
 	c := &conn{
-		session: s, hello: hello, channel: h.channel, inbound: !s.client, kid: h.key.ID,
+		session: s, hello: hello, channel: h.channel, inbound: !s.client, kid: h.key.ID, token: h.token,
 		remote: s.nc.RemoteAddr().String(), since: time.Now(),
 	}
 	c.ctx, c.cancel = context.WithCancel(l.ctx)
@@ -287,6 +291,7 @@ func (l *Link) settleBoot(c *conn) *muster.Error {
 		return err
 	}
 	for _, o := range old {
+		o.sendClose(closeNewBoot)
 		o.closeWith(errNewBoot)
 	}
 	return nil

@@ -25,6 +25,7 @@ type destination struct {
 	endpoint string
 	target   muster.NodeID // empty = whoever answers
 	channel  Channel
+	token    string // of a dial-back that we were asked for
 }
 
 // attempt is one try to open a link.
@@ -140,7 +141,7 @@ func (l *Link) clientHandshake(ctx context.Context, nc net.Conn, a attempt) (*co
 		}
 		nc = secure
 	}
-	h := handshake{channel: a.channel, key: a.key, target: a.target}
+	h := handshake{channel: a.channel, key: a.key, target: a.target, token: a.token}
 	s, err := l.upgradeClient(nc, a.url, h)
 	if err != nil {
 		return nil, err
@@ -175,7 +176,7 @@ func (l *Link) upgradeClient(nc net.Conn, u *url.URL, h handshake) (*session, er
 		return nil, err
 	}
 	m1, err := writeOpening(hs, opening{
-		Role: roleClient, Channel: h.channel, Cluster: string(l.cfg.Facts().Cluster), Target: string(h.target),
+		Role: roleClient, Channel: h.channel, Cluster: string(l.cfg.Facts().Cluster), Target: string(h.target), Token: h.token,
 	})
 	if err != nil {
 		return nil, err

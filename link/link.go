@@ -179,6 +179,7 @@ type Link struct {
 	fresh   *unconfirmed
 	fails   *failures
 	seen    *seen
+	back    *dialBacks
 	slots   chan struct{} // one element per outgoing handshake under way
 	bufs    sync.Pool
 	rpc     *rpcServer
@@ -229,7 +230,7 @@ func New(cfg Config) (*Link, error) {
 	}
 	l := &Link{
 		cfg: cfg, log: cfg.Log.With("component", "link"), metrics: m,
-		reg: newRegistry(), fresh: &unconfirmed{}, fails: &failures{}, seen: &seen{},
+		reg: newRegistry(), fresh: &unconfirmed{}, fails: &failures{}, seen: &seen{}, back: &dialBacks{},
 		slots:   make(chan struct{}, maxHandshakes),
 		started: make(chan struct{}),
 		peers:   make(map[muster.NodeID]*peer),

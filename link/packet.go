@@ -192,7 +192,7 @@ func (p *peer) open() {
 	endpoint := p.endpoint
 	p.cancelDial = cancel
 	p.mu.Unlock()
-	c, err := p.l.dial(ctx, destination{endpoint, p.id, ChannelPacket})
+	c, err := p.l.dial(ctx, destination{endpoint: endpoint, target: p.id, channel: ChannelPacket})
 	p.mu.Lock()
 	p.dialing = false
 	if err != nil && p.endpoint == endpoint { // a new address starts afresh
@@ -269,8 +269,11 @@ func (l *Link) readPackets(c *conn) error {
 			if err != nil {
 				return err
 			}
-			if kind == framePacket {
+			switch kind {
+			case framePacket:
 				l.receive(c, body)
+			case frameDialBack:
+				l.answerDialBack(c, body)
 			}
 			rec = rest
 		}

@@ -102,7 +102,7 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 	p, ours := readProblem(resp, body)
 	switch {
 	case resp.StatusCode == http.StatusUpgradeRequired:
-		return muster.Errorf(muster.CodeUpgradeStripped, "%s: a proxy between us removed the Upgrade header", endpoint)
+		return muster.Errorf(muster.CodeUpgradeStripped, "%s: %s between us removed the Upgrade header", endpoint, proxyName(resp))
 	case !ours:
 		return foreignAnswer(endpoint, resp, body)
 	case p.Code == muster.CodeCookieMismatch:
@@ -121,6 +121,14 @@ func answerError(endpoint string, resp *http.Response, key Key) *muster.Error {
 func (p problem) acceptedKIDs() string {
 	kids := slices.DeleteFunc(p.Accepted, func(s string) bool { return !isKeyID(s) })
 	return strings.Join(kids[:min(4, len(kids))], ", ")
+}
+
+// proxyName is what a proxy calls itself; a node sends no Server header.
+func proxyName(resp *http.Response) string {
+	if name := muster.Printable(resp.Header.Get("Server")); name != "" {
+		return "the proxy " + name
+	}
+	return "a proxy"
 }
 
 // readProblem reports whether an answer was written by a muster node.

@@ -231,7 +231,7 @@ type Meeting struct {
 func (l *Link) Meet(ctx context.Context, endpoint string, target muster.NodeID) (*Meeting, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	c, err := l.dial(ctx, destination{endpoint, target, ChannelRPC})
+	c, err := l.dial(ctx, destination{endpoint: endpoint, target: target, channel: ChannelRPC})
 	if err != nil {
 		return nil, err
 	}

@@ -26,11 +26,12 @@ const (
 
 // Types of frames. Unknown types are skipped.
 const (
-	framePacket = 1
-	frameData   = 5 // bytes of a stream or rpc channel
-	frameHello  = 16
-	frameAccept = 17
-	frameRefuse = 18
+	framePacket   = 1
+	frameDialBack = 3
+	frameData     = 5 // bytes of a stream or rpc channel
+	frameHello    = 16
+	frameAccept   = 17
+	frameRefuse   = 18
 )
 
 // appendFrameHead appends the header of a frame with n bytes of payload.
@@ -74,6 +75,7 @@ type opening struct {
 	Channel Channel `json:"channel"`
 	Cluster string  `json:"cluster,omitempty"`
 	Target  string  `json:"target,omitempty"`
+	Token   string  `json:"token,omitempty"` // of a dial-back
 }
 
 // newHandshake starts one side of the Noise handshake.

@@ -32,18 +32,23 @@ func (l *Link) Stream(ctx context.Context, to muster.NodeID) (net.Conn, error) {
 }
 
 func (l *Link) openStream(ctx context.Context, to muster.NodeID, channel Channel) (*stream, error) {
-	endpoint := ""
-	if p := l.peer(to); p != nil {
-		p.mu.Lock()
-		endpoint = p.endpoint
-		p.mu.Unlock()
-	}
-	if endpoint == "" {
+	p := l.peer(to)
+	if p == nil {
 		return nil, muster.Errorf(muster.CodePeerUnreachable, "node %s: %w", to, errNoRoute)
 	}
+	p.mu.Lock()
+	endpoint := p.endpoint
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	c, err := l.dial(ctx, destination{endpoint, to, channel})
+	if endpoint == "" {
+		c, err := l.dialBack(ctx, p, channel)
+		if err != nil {
+			return nil, err
+		}
+		return newStream(c), nil
+	}
+	c, err := l.dial(ctx, destination{endpoint: endpoint, target: to, channel: channel})
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,14 @@
 package mgmt_test
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
+	"github.com/musterhq/muster/client"
 	"github.com/musterhq/muster/mgmt"
 )
 
@@ -50,5 +52,32 @@ func TestRecheckEndsStreamsUnderADroppedCookie(t *testing.T) {
 	case <-ended:
 	case <-time.After(2 * time.Second):
 		t.Error("the watch goes on")
+	}
+}
+
+func TestKeysAreForAdministrators(t *testing.T) {
+	t.Parallel()
+	s := setup(t, func(c *mgmt.Config) {
+		c.Keys = func(context.Context) []muster.NodeKeys {
+			return []muster.NodeKeys{{
+				ID: testNode, Name: "n1", State: muster.StateAlive, Accepted: []string{"0123abcd"},
+				Retired: []muster.RetiredKey{{KID: "ffffffff", Since: time.Now()}}, Links: []muster.LinkKey{{Peer: "n2", Channel: "packet", KID: "0123abcd"}},
+				Tokens: []muster.TokenUse{{KID: "0123abcd", Count: 1, Subjects: []string{"grafana"}}},
+			}}
+		}
+	})
+	admin, err := client.New(client.Config{Addr: s.url, Token: s.token(t, auth.RoleAdmin), HTTPClient: s.client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := admin.Keys(t.Context()); err != nil || len(list) != 1 || list[0].Accepted[0] != "0123abcd" {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	operator, err := client.New(client.Config{Addr: s.url, Token: s.token(t, auth.RoleOperator), HTTPClient: s.client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := operator.Keys(t.Context()); muster.CodeOf(err) != muster.CodeForbidden {
+		t.Errorf("an operator gets %v, want %s", err, muster.CodeForbidden)
 	}
 }

@@ -70,6 +70,15 @@ func (h *handlers) ListMembers(_ context.Context, q server.ListMembersRequestObj
 	return server.ListMembers200JSONResponse{Members: list}, nil
 }
 
+// ListKeys answers with the cookies that the members accept.
+func (h *handlers) ListKeys(ctx context.Context, _ server.ListKeysRequestObject) (server.ListKeysResponseObject, error) {
+	list := server.ListKeys200JSONResponse{Nodes: []muster.NodeKeys{}}
+	if h.cfg.Keys != nil {
+		list.Nodes = append(list.Nodes, h.cfg.Keys(ctx)...)
+	}
+	return list, nil
+}
+
 // ListNodes answers the same under other names.
 func (h *handlers) ListNodes(_ context.Context, q server.ListNodesRequestObject) (server.ListNodesResponseObject, error) {
 	p := q.Params

@@ -68,15 +68,14 @@ func (a *API) streamEvents(ctx context.Context, w http.ResponseWriter, seq uint6
 		select {
 		case <-more:
 		case <-beat.C:
-			if !a.stillGood(s.caller) {
-				out.bye("session")
-				return
-			}
 			out.comment("still here")
 		case <-ctx.Done():
 			return
 		case <-a.life.Done():
 			out.bye("draining")
+			return
+		}
+		if !a.admitted(out, s.caller) {
 			return
 		}
 	}

@@ -23,7 +23,7 @@ const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; 
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, ours := a.localPath(r)
-	if ours && path == LinkPath && a.cfg.Link != nil {
+	if ours && path == LinkPath && a.cfg.Link != nil && a.networkAllowed(r) {
 		a.cfg.Link.ServeHTTP(w, r) // takes the connection over: nothing may wrap w
 		return
 	}
@@ -91,6 +91,9 @@ func plainPathByte(c byte) bool {
 // screen refuses what must not reach the router, before any credential is read.
 func (a *API) screen(r *http.Request, ours bool) error {
 	path := scopeOf(r.Context()).path
+	if !a.networkAllowed(r) && (path != "/health" || !ours) {
+		return a.foreignNetwork(r)
+	}
 	if path != "/health" && path != "/ready" && !a.hostAllowed(r.Host) {
 		return muster.Errorf(muster.CodeHostNotAllowed, "this node is not called %q", muster.Printable(r.Host))
 	}

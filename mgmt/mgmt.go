@@ -72,6 +72,9 @@ type Config struct {
 	Events Events
 	Auth   Authenticator
 
+	// Keys asks all live members which cookies they accept. nil: nobody is asked.
+	Keys func(ctx context.Context) []muster.NodeKeys
+
 	Logins  Logins       // nil: no browser logins
 	UI      http.Handler // the dashboard's files below /ui/; nil: none
 	Link    http.Handler // GET LinkPath; nil: none
@@ -83,8 +86,11 @@ type Config struct {
 	Insecure       bool           // browser logins over plain HTTP from afar
 	Loopback       bool           // we listen on loopback: IP literals must be loopback too
 	AllowedHosts   []string       // names we are called by, beside localhost
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For and -Proto are believed
 	Version        string         // of the build
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For and -Proto are believed
+	// AllowedNetworks are the callers that are answered at all, other nodes too;
+	// /health answers everybody. Empty: everybody. Loopback is not implied.
+	AllowedNetworks []netip.Prefix
 
 	Log      *slog.Logger          // nil: silent
 	Registry prometheus.Registerer // nil: no metrics

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/api"
@@ -78,11 +79,16 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	writeProblem(w, p)
 }
 
+// linger is how long what a refused caller has sent already may take to arrive.
+// Closing at once would make his kernel throw the answer away.
+const linger = 500 * time.Millisecond
+
 // failUnread is fail for callers whose body we do not want to see: the connection
-// ends after the answer.
+// ends after the answer. net/http would wait for up to 256 KiB of it.
 func (a *API) failUnread(w http.ResponseWriter, r *http.Request, err error) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger)) // a recorder of a test has none
 	}
 	a.fail(w, r, err)
 }

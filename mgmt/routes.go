@@ -53,6 +53,7 @@ func routes() []route {
 		{operation: "listMembers", method: "GET", pattern: "/cluster/members", role: read},
 		{operation: "listNodes", method: "GET", pattern: "/cluster/nodes", role: read},
 		{operation: "getMember", method: "GET", pattern: "/v1/members/{id}", role: read},
+		{operation: "listKeys", method: "GET", pattern: "/v1/keys", role: auth.RoleAdmin},
 		{operation: "leave", method: "POST", pattern: "/v1/leave", role: write},
 		{operation: "listConfig", method: "GET", pattern: "/v1/config", role: read},
 		{operation: "listConfigKind", method: "GET", pattern: "/v1/config/{kind}", role: read},

@@ -100,6 +100,7 @@ func (a *API) finish(s *scope, w *recorder) {
 		slog.String("operation", s.route.operation),
 		slog.Int("status", w.status),
 		slog.String("actor", s.caller.Actor()),
+		slog.String("via", string(a.cfg.NodeID)),
 		slog.String("address", a.clientAddr(s.r).String()),
 		slog.String("request_id", s.id),
 	}, s.audit...)

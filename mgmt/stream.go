@@ -85,7 +85,18 @@ func (a *API) eventSeq(id string) uint64 {
 	return seq
 }
 
-// stillGood reports whether the credential that opened a stream is good yet.
+// admitted reports whether the credential that opened a stream is good yet, and
+// ends the stream if it is not: it may have expired or been revoked.
+func (a *API) admitted(s *stream, who caller) bool {
+	if a.stillGood(who) {
+		return true
+	}
+	s.buf.Reset() // what has been gathered is not for this caller any more
+	s.bye("session")
+	return false
+}
+
+// stillGood reports whether a credential that was good before is good yet.
 func (a *API) stillGood(who caller) bool {
 	if !who.known() {
 		return true

@@ -84,7 +84,7 @@ func (v *viewer) run(ctx context.Context) {
 	for {
 		changed := v.cfg.Node.Changed()
 		more, err := v.round()
-		if err != nil || !v.pause(ctx, either{changed, more}, beat.C) {
+		if err != nil || !v.pause(ctx, either{changed, more}, beat.C) || !v.admitted(v.out, v.scope.caller) {
 			return
 		}
 	}
@@ -172,8 +172,7 @@ func (v *viewer) pause(ctx context.Context, early either, beat <-chan time.Time)
 
 // alive sends the heartbeat, if the credential is still good.
 func (v *viewer) alive() bool {
-	if !v.stillGood(v.scope.caller) {
-		v.out.bye("session")
+	if !v.admitted(v.out, v.scope.caller) {
 		return false
 	}
 	v.out.comment("still here")

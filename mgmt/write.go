@@ -157,6 +157,9 @@ func readSpec(body io.Reader) ([]byte, error) {
 
 // apply runs one write and returns the change it made.
 func (h *handlers) apply(ctx context.Context, w store.Write) (*muster.Change, error) {
+	if err := checkKind(scopeOf(ctx).caller, w); err != nil {
+		return nil, err
+	}
 	outcomes, err := h.cfg.Config.Apply(ctx, []store.Write{w})
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need on Debian: a real PostgreSQL, a browser, nginx and
+# Installs what the tests need on Debian: a real PostgreSQL, a browser, proxies and
 # a C compiler for the race detector. Does nothing when all of it is there.
 set -eu
 PATH="$PATH:/usr/sbin:/sbin"
@@ -12,6 +12,7 @@ need() { # need COMMAND PACKAGE
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 need chromium chromium
 need nginx nginx-light
+need haproxy haproxy
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf >/dev/null 2>&1 || missing="$missing fonts-dejavu-core"

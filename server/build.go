@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/musterhq/muster"
-	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/gossip"
 	"github.com/musterhq/muster/join"
 	"github.com/musterhq/muster/link"
@@ -124,11 +123,12 @@ func (n *node) observe(digest []byte) {
 func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
-		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: verifier{n},
-		Logins: n.logins, UI: web.Handler(), Link: n.link,
+		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: newVerifier(n),
+		Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
+		AllowedNetworks: n.cfg.AllowedNetworks, TrustedProxies: n.cfg.TrustedProxies,
 		Version: n.cfg.Version, Log: n.log, Registry: n.cfg.Metrics,
 	})
 	return errors.Join(err, n.registerTLS())
@@ -142,17 +142,6 @@ func (n *node) allowedHosts() []string {
 		hosts = append(hosts, u.Hostname())
 	}
 	return hosts
-}
-
-// verifier checks tokens against this node's cookies and cluster.
-type verifier struct{ n *node }
-
-func (v verifier) Verify(token string) (auth.Claims, error) {
-	claims, err := v.n.cookies.now().VerifyFor(token, v.n.state.Cluster().ID)
-	if err == nil {
-		v.n.cookies.usage.note(claims)
-	}
-	return claims, err
 }
 
 // linkUp is told of every link whose HELLO has verified.

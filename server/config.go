@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +39,9 @@ type Config struct {
 	PathPrefix   string   // of everything this node serves, for example /cluster; default none
 	AllowedHosts []string // further values of the Host header
 	TLS          TLS      // certificates of the port; the zero value serves plain HTTP
+
+	AllowedNetworks []netip.Prefix // callers, members too, that are answered at all; empty = everybody
+	TrustedProxies  []netip.Prefix // whose X-Forwarded-For and -Proto are believed
 
 	ClusterName string // of a cluster formed here; default "muster"
 	NodeName    string // default: persisted, else host name and four random characters
@@ -134,7 +139,28 @@ func (c Config) validate() error {
 	if len(c.Cookies) == 0 {
 		faults = append(faults, muster.Errorf(muster.CodeCookieMissing, "no cluster cookie is given (--cluster-cookie-file)"))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.checkNetworks()...)...)
+}
+
+// checkNetworks finds join endpoints whose nodes could not call this one. Names
+// are not looked up; behind a trusted proxy the endpoint is not the caller.
+func (c Config) checkNetworks() (faults []error) {
+	within := func(list []netip.Prefix, addr netip.Addr) bool {
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) })
+	}
+	for _, endpoint := range c.JoinEndpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || len(c.AllowedNetworks) == 0 {
+			continue
+		}
+		addr, err := netip.ParseAddr(strings.Replace(u.Hostname(), "localhost", "127.0.0.1", 1))
+		if err == nil && !within(c.AllowedNetworks, addr) && !within(c.TrustedProxies, addr) {
+			faults = append(faults, muster.Errorf(muster.CodeBadConfig,
+				"--mgmt-allowed-networks does not hold %s of the join endpoint %s: that node could not call back", addr, muster.Printable(endpoint)).
+				WithFix("add the network of the other nodes to --mgmt-allowed-networks"))
+		}
+	}
+	return faults
 }
 
 // dsn returns the database URL, or "" if the store is another one.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -97,21 +98,29 @@ func (f *factbook) fetch(ctx context.Context, k known) {
 }
 
 func (f *factbook) ask(ctx context.Context, id muster.NodeID) (got facts, err error) {
-	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://peer"+factsPath, http.NoBody)
-	if err != nil {
-		return got, err
-	}
-	res, err := f.node.transport(id).RoundTrip(req)
-	if err != nil {
-		return got, err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxFacts)).Decode(&got); err != nil {
+	if err := f.node.askMember(ctx, id, factsPath, &got); err != nil {
 		return got, err
 	}
 	return got.clean(), nil
+}
+
+// askMember reads what a member answers to a GET.
+func (n *node) askMember(ctx context.Context, id muster.NodeID, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://peer"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	res, err := n.transport(id).RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the member answers %s", muster.Printable(res.Status))
+	}
+	return json.NewDecoder(io.LimitReader(res.Body, maxFacts)).Decode(into)
 }
 
 // clean makes texts from outside safe to show.

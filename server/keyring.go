@@ -125,7 +125,7 @@ func (k *keyring) load() {
 	before := k.now().KIDs()
 	if err != nil {
 		k.log.Error("cookies not read again, the old ones stay in force", "accepted", strings.Join(before, " "), "error", err)
-		k.setFault(faultOf(err, before))
+		k.setFault(cookieFault(err, before))
 		k.changed()
 		return
 	}
@@ -151,8 +151,8 @@ func (k *keyring) setFault(p *muster.Problem) {
 	k.fault = p
 }
 
-// faultOf describes cookies that cannot be used.
-func faultOf(err error, accepted []string) *muster.Problem {
+// cookieFault describes cookies that cannot be used.
+func cookieFault(err error, accepted []string) *muster.Problem {
 	p := &muster.Problem{Code: muster.CodeBadConfig, Since: time.Now()}
 	if e, ok := errors.AsType[*muster.Error](err); ok {
 		p.Code, p.Fix = e.Code, muster.Printable(e.Advice())

@@ -49,6 +49,7 @@ func caller(ctx context.Context) (muster.NodeID, bool) {
 func (n *node) rpc() http.Handler {
 	members := http.NewServeMux()
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
+	members.HandleFunc("GET "+keysPath, n.serveKeys)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()

@@ -6,12 +6,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
 )
 
 const (
 	usageWindow = 24 * time.Hour
 	maxUsage    = 4096 // tokens that are remembered
+	shortLived  = 15 * time.Minute
 )
 
 // usage remembers which tokens were shown to this node lately, so that nobody
@@ -28,9 +30,13 @@ type shown struct {
 
 func newUsage() *usage { return &usage{seen: map[string]shown{}} }
 
-// note counts a token that was accepted.
+// note counts a token that was accepted. Sessions and tokens of a single command
+// do not count: dropping their cookie costs a login or nothing.
 func (u *usage) note(c auth.Claims) {
 	now := time.Now()
+	if c.Session || c.Expires.Sub(now) < shortLived {
+		return
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if _, known := u.seen[c.ID]; !known && len(u.seen) >= maxUsage {
@@ -50,23 +56,16 @@ func (u *usage) forgetLocked(now time.Time) {
 	}
 }
 
-// tokenUse is what a node knows of the tokens signed with one cookie.
-type tokenUse struct {
-	KID      string   `json:"kid"`
-	Count    int      `json:"count"`    // shown in the last 24 h and not expired
-	Subjects []string `json:"subjects"` // of them, at most eight
-}
-
 // list sums up the tokens of the last 24 hours that are still good, by cookie.
-func (u *usage) list() []tokenUse {
+func (u *usage) list() []muster.TokenUse {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.forgetLocked(time.Now())
-	sums := map[string]*tokenUse{}
+	sums := map[string]*muster.TokenUse{}
 	for _, s := range u.seen {
 		sum := sums[s.kid]
 		if sum == nil {
-			sum = &tokenUse{KID: s.kid}
+			sum = &muster.TokenUse{KID: s.kid}
 			sums[s.kid] = sum
 		}
 		sum.Count++
@@ -74,12 +73,12 @@ func (u *usage) list() []tokenUse {
 			sum.Subjects = append(sum.Subjects, s.subject)
 		}
 	}
-	list := []tokenUse{}
+	list := []muster.TokenUse{}
 	for _, sum := range sums {
 		slices.Sort(sum.Subjects)
 		sum.Subjects = sum.Subjects[:min(len(sum.Subjects), 8)]
 		list = append(list, *sum)
 	}
-	slices.SortFunc(list, func(a, b tokenUse) int { return cmp.Compare(a.KID, b.KID) })
+	slices.SortFunc(list, func(a, b muster.TokenUse) int { return cmp.Compare(a.KID, b.KID) })
 	return list
 }

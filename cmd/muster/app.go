@@ -78,7 +78,7 @@ health over one HTTP port.`,
 	root.AddCommand(
 		a.serveCommand(), a.devCommand(),
 		a.statusCommand(), a.membersCommand(), a.whyCommand(), a.configCommand(), a.leaveCommand(), a.uiCommand(),
-		a.cookieCommand(), a.tokenCommand(), a.explainCommand(), a.versionCommand(),
+		a.cookieCommand(), a.keysCommand(), a.tokenCommand(), a.explainCommand(), a.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

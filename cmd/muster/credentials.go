@@ -78,12 +78,13 @@ func (a *app) newCookieFile(path string, ifMissing bool) error {
 
 func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "token",
-		Short:   "Make tokens for people and programs",
-		Example: `  muster token create --role viewer --ttl 1h`,
+		Use:   "token",
+		Short: "Make and revoke tokens of people and programs",
+		Example: `  muster token create --role viewer --ttl 1h
+  muster token revoke --sub grafana`,
 	}
 	asGroup(cmd)
-	cmd.AddCommand(a.tokenCreateCommand())
+	cmd.AddCommand(a.tokenCreateCommand(), a.tokenRevokeCommand(), a.tokenListCommand())
 	return cmd
 }
 

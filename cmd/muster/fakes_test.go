@@ -60,6 +60,7 @@ type fakeCluster struct {
 	asked    []client.When
 	left     bool
 	meddle   func(*fakeCluster) // runs before each write
+	keys     []muster.NodeKeys
 	statuses []func() (muster.Status, bool, error)
 }
 
@@ -178,6 +179,8 @@ func (c *fakeCluster) admit(w client.Write) error {
 	}
 	return muster.Errorf(muster.CodeConflict, "%s/%s is at revision %d, not %d", w.Kind, w.Name, doc.Rev, w.Expect)
 }
+
+func (c *fakeCluster) Keys(context.Context) ([]muster.NodeKeys, error) { return c.keys, nil }
 
 func (c *fakeCluster) Leave(context.Context) error {
 	c.left = true

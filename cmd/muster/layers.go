@@ -148,6 +148,9 @@ func (l *loader) take(o option) {
 		texts = append(texts, expanded)
 	}
 	if len(texts) == 0 {
+		if o.fence {
+			l.blame(o, value, errors.New("the list is empty"))
+		}
 		return
 	}
 	l.warnOfSecrets(o, value)
@@ -193,7 +196,7 @@ func (l *loader) fromFile(o option) (found, bool) {
 		}
 		value, first = here, key
 	}
-	return value, first != "" && len(value.texts) > 0
+	return value, first != "" && (len(value.texts) > 0 || o.fence)
 }
 
 // blame adds a fault that names the option and where its value came from.

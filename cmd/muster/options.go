@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/musterhq/muster"
@@ -22,6 +23,7 @@ type option struct {
 	many   bool     // may be given repeatedly
 	pairs  bool     // a mapping in the file
 	secret bool     // the value may not be shown
+	fence  bool     // an empty list is a fault: who builds a fence means to keep somebody out
 	split  func(string) []string
 	apply  apply
 }
@@ -68,6 +70,10 @@ func addressOptions() []option {
 			apply: text(func(s *settings) *string { return &s.PathPrefix }, pathPrefix)},
 		{flag: "mgmt-allowed-host", hint: "NAME", usage: "answer to this Host header too (repeatable)", keys: []string{"mgmt.allowed_hosts"}, many: true, split: commas,
 			apply: list(func(s *settings) *[]string { return &s.AllowedHosts }, hostName)},
+		{flag: "mgmt-allowed-networks", hint: "CIDR", usage: "answer callers in here only, members too; loopback is not implied (repeatable)", keys: []string{"mgmt.allowed_networks"}, many: true, fence: true, split: commas,
+			apply: prefixes(func(s *settings) *[]netip.Prefix { return &s.AllowedNetworks })},
+		{flag: "trusted-proxies", hint: "CIDR", usage: "believe X-Forwarded-For and -Proto of these proxies (repeatable)", keys: []string{"mgmt.trusted_proxies"}, many: true, split: commas,
+			apply: prefixes(func(s *settings) *[]netip.Prefix { return &s.TrustedProxies })},
 	}
 }
 
@@ -121,7 +127,7 @@ func joinOptions() []option {
 		{flag: "discovery", hint: "METHOD", usage: "find others: static://host:port,host:port or store (repeatable)", keys: []string{"cluster_config.discovery"}, many: true, split: splitMethods,
 			apply: methods},
 		{flag: "allowed-address-space", hint: "CIDR", usage: "dial only addresses in here (repeatable)", keys: []string{"cluster_config.allowed_address_space"}, many: true, split: commas,
-			apply: prefixes},
+			apply: prefixes(func(s *settings) *[]netip.Prefix { return &s.AllowedSpace })},
 		{keys: []string{"cluster_config.enabled"}, noFlag: "without join endpoints and discovery a node stays alone anyway", preset: "true",
 			apply: boolean(func(s *settings, on bool) { s.standalone = !on })},
 		{keys: []string{"cluster_config.gossip.port"}, noFlag: "gossip rides on the management port",
@@ -171,6 +177,5 @@ func behaviourOptions() []option {
 func laterKeys() []string {
 	return []string{
 		"health", "limits", "observability", "cluster_config.type", "cluster_config.broker", "cluster_config.gossip.config",
-		"mgmt.allowed_networks", "mgmt.trusted_proxies",
 	}
 }

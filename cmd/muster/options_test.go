@@ -44,7 +44,8 @@ func samples(t *testing.T) map[string][2]string {
 	same := func(value string) [2]string { return [2]string{value, value} }
 	return map[string][2]string{
 		"--data-dir": same("/tmp/other"), "--mgmt-bind": same("127.0.0.2:9200"), "--mgmt-advertise": same("none"), "--mgmt-path-prefix": same("/muster"),
-		"--mgmt-allowed-host": {"a.example,b.example", "[a.example, b.example]"}, "--cluster-name": same("prod"), "--cluster-node-name": same("n1"),
+		"--mgmt-allowed-host":     {"a.example,b.example", "[a.example, b.example]"},
+		"--mgmt-allowed-networks": {"10.0.0.0/8,192.0.2.7/32", "[10.0.0.0/8, 192.0.2.7/32]"}, "--trusted-proxies": {"fd00::/8", "['fd00::/8']"}, "--cluster-name": same("prod"), "--cluster-node-name": same("n1"),
 		"--cluster-role": same("observer"), "--region": same("eu"), "--zone": same("z1"), "--tag": {"disk=ssd,rack=1", "{disk: ssd, rack: 1}"},
 		"--cluster-cookie-file": {cookie, "[" + cookie + "]"}, "--cluster-cookie": same(secret),
 		"--cluster-join-endpoint": {"10.0.0.1:9113,https://b/x", "[10.0.0.1:9113, https://b/x]"}, "--cluster-join-node-id": same("n7"),

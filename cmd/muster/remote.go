@@ -29,6 +29,7 @@ type cluster interface {
 	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
+	Keys(ctx context.Context) ([]muster.NodeKeys, error)
 	Leave(ctx context.Context) error
 	LoginCode(ctx context.Context) (api.LoginCode, error)
 }

@@ -22,8 +22,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run a node",
 		Long: `Runs one node until it gets SIGTERM or SIGINT. It then drains, says good-bye and
-exits with 0. Cookie files that change are read again within a second, and at
-once on SIGHUP.
+exits with 0. Cookie and certificate files that change are read again by themselves,
+and at once on SIGHUP.
 
 Every flag can also be given as a variable of the environment, --mgmt-bind as
 MUSTER_MGMT_BIND, and in the file of --config, where --mgmt-bind is mgmt.bind.

@@ -20,6 +20,8 @@ type settings struct {
 	PathPrefix      string
 	AllowedHosts    []string
 	TLS             server.TLS
+	AllowedNetworks []netip.Prefix
+	TrustedProxies  []netip.Prefix
 	ClusterName     string
 	NodeName        string
 	Role            muster.Role

@@ -208,16 +208,19 @@ func endpoints(s *settings, values []string) error {
 	return errors.Join(faults...)
 }
 
-func prefixes(s *settings, values []string) error {
-	var faults []error
-	for _, value := range values {
-		prefix, err := netip.ParsePrefix(value)
-		if err != nil {
-			faults = append(faults, fmt.Errorf("%q is no address range such as 10.0.0.0/8", shown(value)))
+// prefixes reads address ranges.
+func prefixes(field func(*settings) *[]netip.Prefix) apply {
+	return func(s *settings, values []string) error {
+		var faults []error
+		for _, value := range values {
+			prefix, err := netip.ParsePrefix(value)
+			if err != nil || prefix.Addr().Is4In6() {
+				faults = append(faults, fmt.Errorf("%q is no address range such as 10.0.0.0/8", shown(value)))
+			}
+			*field(s) = append(*field(s), prefix.Masked())
 		}
-		s.AllowedSpace = append(s.AllowedSpace, prefix.Masked())
+		return errors.Join(faults...)
 	}
-	return errors.Join(faults...)
 }
 
 func tags(s *settings, values []string) error {

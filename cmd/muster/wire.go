@@ -16,6 +16,7 @@ func (s settings) serverConfig(log *slog.Logger) server.Config {
 	return server.Config{
 		DataDir: s.DataDir, Bind: s.Bind, Advertise: s.Advertise,
 		PathPrefix: s.PathPrefix, AllowedHosts: s.AllowedHosts, TLS: s.TLS,
+		AllowedNetworks: s.AllowedNetworks, TrustedProxies: s.TrustedProxies,
 		ClusterName: s.ClusterName, NodeName: s.NodeName, Role: s.Role,
 		Region: s.Region, Zone: s.Zone, Tags: s.Tags,
 		Cookies: s.Cookies, CookieSource: s.cookieSource(), Insecure: s.Insecure,

@@ -54,10 +54,11 @@ func token(t *testing.T, cookie, role string) string {
 // node is one member under test. It survives restarts: name, port and data
 // directory stay.
 type node struct {
-	c    *cluster
-	name string
-	addr string
-	args []string
+	c      *cluster
+	name   string
+	addr   string
+	prefix string // of the path of everything it serves
+	args   []string
 	*process
 }
 
@@ -69,9 +70,9 @@ func (c *cluster) node(name string, args ...string) *node {
 
 func (n *node) url() string {
 	if n.c.secure != nil {
-		return "https://" + n.addr + n.c.prefix
+		return "https://" + n.addr + n.c.prefix + n.prefix
 	}
-	return "http://" + n.addr + n.c.prefix
+	return "http://" + n.addr + n.c.prefix + n.prefix
 }
 
 func (n *node) start() *node {
@@ -104,6 +105,9 @@ func (n *node) request(method, path, body string, header ...string) (*http.Respo
 	req.Header.Set("Authorization", "Bearer "+n.c.token)
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
 	}
 	client := http.Client{Timeout: 5 * time.Second}
 	if n.c.secure != nil {

@@ -54,6 +54,14 @@ func TestStartRefusals(t *testing.T) {
 		{"bad DSN", []string{"--config-store", "postgres://u:" + secret + "@h:notaport/db"}, 2, muster.CodeUsage, []string{"--config-store"}},
 		{"short cookie", []string{"--cluster-cookie-file", write("short", "abc", 0o600)}, 2, muster.CodeWeakCookie, []string{"muster cookie new"}},
 		{"readable cookie", []string{"--cluster-cookie-file", write("open", string(good), 0o644)}, 2, muster.CodeCookieReadable, []string{"chmod"}},
+		{"empty cookie", []string{"--cluster-cookie-file", write("empty", "", 0o600)}, 2, muster.CodeWeakCookie, []string{"empty", "muster cookie new"}},
+		{"cookie with a byte order mark", []string{"--cluster-cookie-file", write("bom", "\ufeff"+string(good), 0o600)}, 2, muster.CodeWeakCookie, []string{"byte order mark"}},
+		{"damaged cookie", []string{"--cluster-cookie-file", write("cut", string(good[:len(good)-3]), 0o600)}, 2, muster.CodeWeakCookie, []string{"checksum"}},
+		{"directory as cookie", []string{"--cluster-cookie-file", dir}, 2, muster.CodeBadConfig, []string{"is a directory"}},
+		{"bad network", []string{"--mgmt-allowed-networks", "10.0.0.0/8,10.0.0.1"}, 2, muster.CodeUsage, []string{"10.0.0.1", "--mgmt-allowed-networks"}},
+		{"no network at all", []string{"--mgmt-allowed-networks", ""}, 2, muster.CodeUsage, []string{"the list is empty"}},
+		{"bad proxy", []string{"--trusted-proxies", "nginx"}, 2, muster.CodeUsage, []string{"nginx", "--trusted-proxies"}},
+		{"locked out join endpoint", []string{"--mgmt-allowed-networks", "10.0.0.0/8", "--cluster-join-endpoint", "http://192.0.2.1:9113"}, 2, muster.CodeBadConfig, []string{"192.0.2.1", "could not call back"}},
 		{"missing cookie file", []string{"--cluster-cookie-file", filepath.Join(dir, "absent")}, 2, "", []string{"absent"}},
 		{"port busy", []string{"--mgmt-bind", busy.Addr().String()}, 1, muster.CodeAddressInUse, []string{busy.Addr().String()}},
 		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeUsage, []string{"--cluster-node-name"}},
@@ -83,6 +91,26 @@ func TestStartRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCookieFileOfAnotherSystemIsGood: line ends and blanks around the cookie are
+// no part of it.
+func TestCookieFileOfAnotherSystemIsGood(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	n1 := c.node("n1").up()
+	good, err := os.ReadFile(c.cookie)
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows := filepath.Join(t.TempDir(), "cookie")
+	if err := os.WriteFile(windows, []byte(" "+strings.TrimSpace(string(good))+"\r\n\r\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	n2 := c.node("n2", "--cluster-join-endpoint", n1.url())
+	n2.c = &cluster{t: t, dir: c.dir, cookie: windows, token: c.token}
+	n2.up()
+	all(t, 10*time.Second, n1, n2)
 }
 
 func TestDataDirectoryInUse(t *testing.T) {

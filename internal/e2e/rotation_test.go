@@ -57,6 +57,36 @@ func (r *rotated) write(files ...string) {
 	}
 }
 
+// keys runs a command about cookies on the node's machine.
+func (r *rotated) keys(want int, args ...string) {
+	r.c.t.Helper()
+	args = append(append([]string{"keys"}, args...), "--addr", r.url(), "--cluster-cookie-file", r.file)
+	if code, out, stderr := run(r.c.t, nil, args...); code != want {
+		r.c.t.Fatalf("muster %s: exit %d, want %d: %s%s", strings.Join(args, " "), code, want, out, stderr)
+	}
+}
+
+// onlyLinks reports nil once that many members say that all their links are under
+// one cookie.
+func onlyLinks(n *node, kid string, members int) error {
+	var list struct{ Nodes []muster.NodeKeys }
+	if _, err := n.get("/v1/keys", &list); err != nil {
+		return err
+	}
+	for _, k := range list.Nodes {
+		if k.Error == "" {
+			members--
+		}
+		if i := slices.IndexFunc(k.Links, func(l muster.LinkKey) bool { return l.KID != kid }); i >= 0 {
+			return fmt.Errorf("%s has %+v", k.Name, k.Links[i])
+		}
+	}
+	if members != 0 {
+		return fmt.Errorf("%d members are missing in %+v", members, list.Nodes)
+	}
+	return nil
+}
+
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -88,14 +118,14 @@ func eachAccepts(token string, want bool, nodes ...*rotated) error {
 	return nil
 }
 
-// load writes to the nodes in turn, 50 times a second, and watches the members.
-type load struct {
+// workload writes to the nodes in turn, 50 times a second, and watches the members.
+type workload struct {
 	mu     sync.Mutex
 	writes int
 	failed []string
 }
 
-func (l *load) note(err error) {
+func (l *workload) note(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.writes++
@@ -105,7 +135,7 @@ func (l *load) note(err error) {
 }
 
 // run ends with ctx.
-func (l *load) run(ctx context.Context, token func() string, nodes ...*rotated) {
+func (l *workload) run(ctx context.Context, token func() string, nodes ...*rotated) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -138,6 +168,23 @@ func lost(n *node) error {
 	return nil
 }
 
+// goOn waits for so many further calls.
+func (l *workload) goOn(t *testing.T, calls int) {
+	t.Helper()
+	count := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.writes
+	}
+	before := count()
+	eventually(t, 10*time.Second, func() error {
+		if n := count() - before; n < calls {
+			return fmt.Errorf("%d further calls", n)
+		}
+		return nil
+	})
+}
+
 func TestCookieRotatesUnderLoad(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -159,7 +206,7 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	oldToken, newToken := c.token, token(t, fresh, "admin")
 	current := oldToken
 	var mu sync.Mutex
-	work := &load{}
+	work := &workload{}
 	ctx, stop := context.WithCancel(t.Context())
 	var writers sync.WaitGroup
 	writers.Go(func() {
@@ -171,16 +218,18 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	})
 	defer writers.Wait()
 	defer stop()
-	step := func(files ...string) {
+	was, is := kidOf(t, c.cookie), kidOf(t, fresh)
+	step := func(args ...string) {
 		for _, n := range nodes {
-			n.write(files...)
+			n.keys(0, append([]string{"rotate"}, args...)...)
 		}
 	}
+	nodes[0].keys(3, "rotate", "--check-drop", was) // everybody dials with it
 
-	step(c.cookie, fresh)
+	step("--add", fresh)
 	took := eventually(t, 3*time.Second, func() error { return eachAccepts(newToken, true, nodes...) })
 	t.Logf("added everywhere after %s", took)
-	step(fresh, c.cookie)
+	step("--first", is)
 	eventually(t, 5*time.Second, func() error { return logged("cookies changed", 2, nodes...) })
 	mu.Lock()
 	current = newToken
@@ -189,21 +238,14 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 		n.c.token = newToken
 	}
 	watch := openWatch(t, n2, oldToken)
-	step(fresh)
+	nodes[1].keys(3, "rotate", "--check-drop", was) // our token needs it
+	step("--drop", was, "--force")
 	took = eventually(t, 2*time.Second, func() error { return eachAccepts(oldToken, false, nodes...) })
 	t.Logf("dropped cookie refused everywhere after %s", took)
 	watchEnds(t, watch, 2*time.Second)
-	work.mu.Lock()
-	before := work.writes
-	work.mu.Unlock()
-	eventually(t, 10*time.Second, func() error {
-		work.mu.Lock()
-		defer work.mu.Unlock()
-		if work.writes < before+100 {
-			return fmt.Errorf("%d writes", work.writes)
-		}
-		return nil
-	})
+	eventually(t, 2*time.Second, func() error { return onlyLinks(n1.node, is, 3) })
+	nodes[2].keys(0, "status")
+	work.goOn(t, 100)
 	stop()
 	writers.Wait()
 	t.Logf("%d calls, %d failed", work.writes, len(work.failed))

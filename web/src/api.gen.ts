@@ -123,6 +123,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which cookies do the members accept?
+         * @description Asks every live member, so that a cookie can be rotated without losing one. Cookies are named by their key ids.
+         */
+        get: operations["listKeys"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/cluster/nodes": {
         parameters: {
             query?: never;
@@ -542,6 +562,45 @@ export interface components {
         State: "alive" | "suspect" | "dead" | "left" | "draining" | "expelled";
         Tags: {
             [key: string]: string;
+        };
+        /** @description The cookies that a member accepts, by their key ids. */
+        NodeKeys: {
+            id: string;
+            name: string;
+            state: components["schemas"]["State"];
+            /** @description The first one signs and dials. */
+            accepted: string[];
+            /** @description Dropped by the member, the latest first. */
+            retired: components["schemas"]["RetiredKey"][];
+            /** @description Of the member to others. */
+            links: components["schemas"]["LinkKey"][];
+            /** @description Shown to the member in the last 24 hours. */
+            tokens: components["schemas"]["TokenUse"][];
+            /** @description Why the member did not tell. */
+            error: string;
+        };
+        /** @description A cookie that is not accepted any more. */
+        RetiredKey: {
+            kid: string;
+            /** Format: date-time */
+            since: string;
+        };
+        /** @description The cookie that a connection was made under. */
+        LinkKey: {
+            /** @description Name of the node at the other end. */
+            peer: string;
+            channel: string;
+            kid: string;
+        };
+        /** @description Tokens signed with one cookie that have not expired. */
+        TokenUse: {
+            kid: string;
+            count: number;
+            /** @description At most eight of their bearers. */
+            subjects: string[];
+        };
+        KeyList: {
+            nodes: components["schemas"]["NodeKeys"][];
         };
         MemberList: {
             members: components["schemas"]["Member"][];
@@ -992,6 +1051,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MemberList"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    listKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The members, ordered by name, with the cookies they accept. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
                 };
             };
             default: components["responses"]["Failed"];
