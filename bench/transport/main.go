@@ -60,6 +60,7 @@ func run(e effort, part, profile string) error {
 	}
 	if part != "micro" {
 		if err := runClusters(all, e, report); err != nil {
+			report.print(os.Stdout) // what was measured before
 			return err
 		}
 	}
