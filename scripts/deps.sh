@@ -13,13 +13,15 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgre
 need chromium chromium
 need nginx nginx-light
 need haproxy haproxy
+need ip iproute2
+need iptables iptables
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf >/dev/null 2>&1 || missing="$missing fonts-dejavu-core"
 need npm npm
 
 if [ -z "$missing" ]; then
-	echo "all there: PostgreSQL, Chromium, nginx, gcc, npm"
+	echo "all there: PostgreSQL, Chromium, nginx, HAProxy, iptables, gcc, npm"
 	exit 0
 fi
 echo "installing:$missing"

@@ -65,7 +65,13 @@ type process struct {
 // launch starts the binary and makes sure that it is gone when the test ends.
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), out: &output{}, done: make(chan struct{})}
+	return launchCommand(t, exec.Command(binary, args...))
+}
+
+// launchCommand starts a command that runs the binary.
+func launchCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, out: &output{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.Env = append(os.Environ(), "NO_COLOR=1")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -79,7 +85,7 @@ func launch(t *testing.T, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("--- output of muster %s\n%s", strings.Join(args, " "), p.out)
+			t.Logf("--- output of %s\n%s", strings.Join(cmd.Args, " "), p.out)
 		}
 	})
 	return p
