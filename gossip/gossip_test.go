@@ -337,6 +337,7 @@ func TestForgottenMemberStaysAwayUntilItJoins(t *testing.T) {
 	t.Parallel()
 	simulate(t, 1, func(t *testing.T, c *cluster) {
 		nodes := slices.Clone(c.start(3))
+		c.within(time.Second, "up", sees(nodes, nodes, muster.StateAlive))
 		nodes[0].g.Forget(nodes[2].self.ID)
 		if nodes[0].view(nodes[2]).State != muster.StateAlive {
 			t.Error("a live member was forgotten")
