@@ -65,6 +65,11 @@ func killAndReturn(s *sim, a, b, c *simNode) {
 	b.kill()
 	took = s.within(2*time.Second, func() error { return call("n2", muster.StateDead, a, c) })
 	s.t.Logf("death known to both after %s", took)
+	if st, err := a.status(); err != nil || !slices.ContainsFunc(st.Problems, func(p muster.Problem) bool {
+		return p.Code == muster.CodeMembersMissing && p.Text == "n2 is dead" && p.Fix != ""
+	}) {
+		s.t.Errorf("no problem names the dead member and what to do: %+v %v", st.Problems, err)
+	}
 	if err := c.create("route/second", `{}`); err != nil {
 		s.t.Fatalf("write with one node down: %v", err)
 	}

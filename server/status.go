@@ -49,7 +49,7 @@ func (n *node) Status() muster.Status {
 		},
 		Store: n.storeStatus(r), Discovery: n.discoveryStatus(),
 		Converged: converged, ViewHash: viewHash(members),
-		Problems: slices.Concat(trouble, n.cookies.problems(), n.warnings()),
+		Problems: slices.Concat(trouble, missing(members), n.cookies.problems(), n.warnings()),
 		Version:  n.cfg.Version, Uptime: time.Since(n.begun).Seconds(),
 	}
 }
@@ -170,6 +170,25 @@ func (n *node) trouble(r replica.Status) []muster.Problem {
 	return list
 }
 
+// missing turns every member that should be there and is not healthy into a problem.
+// The verdict counts members itself, so these are for people only.
+func missing(members []muster.Member) (list []muster.Problem) {
+	for _, m := range members {
+		if m.Healthy || m.State == muster.StateLeft || m.State == muster.StateExpelled || m.State == muster.StateDraining {
+			continue
+		}
+		word := string(m.State)
+		if m.State == muster.StateAlive {
+			word = "unreachable"
+		}
+		list = append(list, muster.Problem{
+			Code: muster.CodeMembersMissing, Text: m.Name + " is " + word, Since: m.Since,
+			Fix: "start it again, or look at its log; what this node knows: muster why " + m.Name,
+		})
+	}
+	return list
+}
+
 // warnings is what an operator chose and should know about. It does not make the
 // cluster unhealthy.
 func (n *node) warnings() (list []muster.Problem) {
@@ -184,7 +203,7 @@ func (n *node) warnings() (list []muster.Problem) {
 		warn(muster.CodeStorePlaintext, "the connection to the database is not encrypted")
 	}
 	if !n.bound.Addr().IsLoopback() && !n.cfg.TLS.served() {
-		warn(muster.CodePlaintext, "the management port is plain HTTP on "+n.bound.String())
+		warn(muster.CodePlaintext, "the management port is plain HTTP on "+n.listener.Addr().String())
 	}
 	return append(list, n.certificateProblems()...)
 }

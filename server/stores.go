@@ -34,7 +34,7 @@ func (n *node) openMirror() (replica.Mirror, error) {
 // connected to yet.
 func (n *node) openShared() (store.Store, error) {
 	if n.cfg.dsn() == "" {
-		return nil, nil //nolint:nilnil // no database is a normal state
+		return nil, nil // no database is a normal state
 	}
 	if n.cfg.OpenStore != nil {
 		return n.cfg.OpenStore(store.KindPostgres)
