@@ -191,7 +191,10 @@ func children(parent int) []int {
 }
 
 // Disconnect ends all connections to a database, as a network that breaks does.
+// Those that wait for a lock go first: otherwise the end of its holder would let
+// them finish.
 func (s *Server) Disconnect(tb testing.TB, database string) {
 	tb.Helper()
-	s.SQL(tb, "postgres", "select pg_terminate_backend(pid) from pg_stat_activity where datname = '"+database+"'")
+	s.SQL(tb, "postgres", "select pg_terminate_backend(pid) from (select pid from pg_stat_activity where datname = '"+database+
+		"' order by coalesce(wait_event_type, '') = 'Lock' desc offset 0) as ordered")
 }
