@@ -14,21 +14,28 @@ const (
 	EventClusterAlarm EventKind = "cluster.alarm" // Code says which
 	EventStoreState   EventKind = "store.state"
 	EventJoin         EventKind = "join"
+	EventNodeStart    EventKind = "node.start" // the first one of each boot
+	EventNodeStop     EventKind = "node.stop"  // the last one of a boot that ended in order
 )
 
-// Event is one thing that happened, as seen from Node. Seq grows by one per
-// event of one boot of that node.
+// Event is one thing that happened, as one node saw it. Node, Boot and Seq name it
+// for ever; Seq grows by one per event of one boot. Clock orders the events of all
+// nodes: what may have caused an event has a lower one.
 type Event struct {
-	Seq     uint64    `json:"seq"`
-	At      time.Time `json:"at"`
-	Kind    EventKind `json:"kind"`
-	Node    NodeID    `json:"node_id"`
-	Subject string    `json:"subject"` // member name, kind/name, or empty
-	From    string    `json:"from,omitempty"`
-	To      string    `json:"to,omitempty"`
-	Rev     int64     `json:"rev,omitempty"`
-	Code    Code      `json:"code,omitempty"`
-	Text    string    `json:"text"`
+	ID       string    `json:"id"` // the EventID as text
+	Seq      uint64    `json:"seq"`
+	Boot     uint64    `json:"boot"` // Boot.Counter of the node
+	Clock    Clock     `json:"clock"`
+	At       time.Time `json:"at"`
+	Kind     EventKind `json:"kind"`
+	Node     NodeID    `json:"node_id"`
+	NodeName string    `json:"node"`
+	Subject  string    `json:"subject"` // member name, kind/name, or empty
+	From     string    `json:"from,omitempty"`
+	To       string    `json:"to,omitempty"`
+	Rev      int64     `json:"rev,omitempty"`
+	Code     Code      `json:"code,omitempty"`
+	Text     string    `json:"text"`
 }
 
 // Problem is one thing that is wrong now and what to do about it. It is shown in

@@ -106,13 +106,11 @@ type DocumentList struct {
 // Event One thing that happened, as one node saw it.
 type Event = muster.Event
 
-// EventList defines model for EventList.
-type EventList struct {
-	Events []Event `json:"events"`
+// EventGap Events of a node are lost for good.
+type EventGap = muster.EventGap
 
-	// Next The `after` of the next call.
-	Next string `json:"next"`
-}
+// EventList defines model for EventList.
+type EventList = muster.EventPage
 
 // FieldError defines model for FieldError.
 type FieldError struct {
@@ -505,8 +503,23 @@ type PutConfigParams struct {
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
-	// After The id of the last event that is known. Also as `Last-Event-ID`.
+	// After The `next` of an earlier answer, or the id of an event. Also as `Last-Event-ID`.
 	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Scope `node`, or `cluster` for the events of all members. Default: node.
+	Scope *string `form:"scope,omitempty" json:"scope,omitempty"`
+
+	// Since Not older than this: a duration such as `10m`, or a time (RFC 3339).
+	Since *string `form:"since,omitempty" json:"since,omitempty"`
+
+	// Kind Only of this kind, or of those that begin with these words, as `member` for `member.state`.
+	Kind *string `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Member Only those about the member of this name.
+	Member *string `form:"member,omitempty" json:"member,omitempty"`
+
+	// Limit How many to answer at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Wait How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`.
 	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
@@ -697,16 +710,26 @@ type ClientInterface interface {
 	// Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 	PutConfigWithBody(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListEvents What happened, as this node saw it
+	// ListEvents What happened, as this node or all members saw it
 	//
 	// A stream of server-sent events: each has the event's `kind` as its name,
 	// a muster event as data, and an id to resume from. A comment comes every
-	// 15 seconds. A resumed stream begins after `Last-Event-ID`; an id of an
-	// earlier run of the node begins with the oldest event that is held.
+	// 15 seconds. A resumed stream begins after `Last-Event-ID`, also over a
+	// restart of the node. Beside events there are
+	//
+	// - `gap`: an EventGap: events are lost at this place.
+	// - `missing`: `{missing}`: the names of the members whose events do not come
+	//   (scope `cluster`), whenever they change.
+	// - `bye`: `{reason}`: the stream ends.
 	//
 	// With `wait`, or `Accept: application/json`, one JSON answer instead, held
 	// back up to `wait` until there is an event. `next` is the `after` of the
 	// next call.
+	//
+	// With scope `cluster` the events of all live members are merged by their
+	// clocks: what was caused by an event, through anything that members told
+	// each other, comes after it. In a stream this holds for what is sent at a
+	// time, at most once a second.
 	//
 	// Corresponds with GET /v1/events (the `ListEvents` operationId).
 	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1016,16 +1039,26 @@ func (c *Client) PutConfigWithBody(ctx context.Context, kind KindPath, name Name
 	return c.Client.Do(req)
 }
 
-// ListEvents What happened, as this node saw it
+// ListEvents What happened, as this node or all members saw it
 //
 // A stream of server-sent events: each has the event's `kind` as its name,
 // a muster event as data, and an id to resume from. A comment comes every
-// 15 seconds. A resumed stream begins after `Last-Event-ID`; an id of an
-// earlier run of the node begins with the oldest event that is held.
+// 15 seconds. A resumed stream begins after `Last-Event-ID`, also over a
+// restart of the node. Beside events there are
+//
+//   - `gap`: an EventGap: events are lost at this place.
+//   - `missing`: `{missing}`: the names of the members whose events do not come
+//     (scope `cluster`), whenever they change.
+//   - `bye`: `{reason}`: the stream ends.
 //
 // With `wait`, or `Accept: application/json`, one JSON answer instead, held
 // back up to `wait` until there is an event. `next` is the `after` of the
 // next call.
+//
+// With scope `cluster` the events of all live members are merged by their
+// clocks: what was caused by an event, through anything that members told
+// each other, comes after it. In a stream this holds for what is sent at a
+// time, at most once a second.
 //
 // Corresponds with GET /v1/events (the `ListEvents` operationId).
 func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2246,6 +2279,66 @@ func NewListEventsRequest(server string, params *ListEventsParams) (*http.Reques
 
 		}
 
+		if params.Scope != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "scope", *params.Scope, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Since != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "since", *params.Since, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Member != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "member", *params.Member, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Wait != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -2781,16 +2874,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 	PutConfigWithBodyWithResponse(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutConfigResponse, error)
 
-	// ListEventsWithResponse What happened, as this node saw it
+	// ListEventsWithResponse What happened, as this node or all members saw it
 	//
 	// A stream of server-sent events: each has the event's `kind` as its name,
 	// a muster event as data, and an id to resume from. A comment comes every
-	// 15 seconds. A resumed stream begins after `Last-Event-ID`; an id of an
-	// earlier run of the node begins with the oldest event that is held.
+	// 15 seconds. A resumed stream begins after `Last-Event-ID`, also over a
+	// restart of the node. Beside events there are
+	//
+	// - `gap`: an EventGap: events are lost at this place.
+	// - `missing`: `{missing}`: the names of the members whose events do not come
+	//   (scope `cluster`), whenever they change.
+	// - `bye`: `{reason}`: the stream ends.
 	//
 	// With `wait`, or `Accept: application/json`, one JSON answer instead, held
 	// back up to `wait` until there is an event. `next` is the `after` of the
 	// next call.
+	//
+	// With scope `cluster` the events of all live members are merged by their
+	// clocks: what was caused by an event, through anything that members told
+	// each other, comes after it. In a stream this holds for what is sent at a
+	// time, at most once a second.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4242,16 +4345,26 @@ func (c *ClientWithResponses) PutConfigWithBodyWithResponse(ctx context.Context,
 	return ParsePutConfigResponse(rsp)
 }
 
-// ListEventsWithResponse What happened, as this node saw it
+// ListEventsWithResponse What happened, as this node or all members saw it
 //
 // A stream of server-sent events: each has the event's `kind` as its name,
 // a muster event as data, and an id to resume from. A comment comes every
-// 15 seconds. A resumed stream begins after `Last-Event-ID`; an id of an
-// earlier run of the node begins with the oldest event that is held.
+// 15 seconds. A resumed stream begins after `Last-Event-ID`, also over a
+// restart of the node. Beside events there are
+//
+//   - `gap`: an EventGap: events are lost at this place.
+//   - `missing`: `{missing}`: the names of the members whose events do not come
+//     (scope `cluster`), whenever they change.
+//   - `bye`: `{reason}`: the stream ends.
 //
 // With `wait`, or `Accept: application/json`, one JSON answer instead, held
 // back up to `wait` until there is an event. `next` is the `after` of the
 // next call.
+//
+// With scope `cluster` the events of all live members are merged by their
+// clocks: what was caused by an event, through anything that members told
+// each other, comes after it. In a stream this holds for what is sent at a
+// time, at most once a second.
 //
 // Returns a wrapper object for the known response body format(s).
 //

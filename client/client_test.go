@@ -226,28 +226,38 @@ func TestEventsAreFollowed(t *testing.T) {
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, "retry: 2000\n\n: still here\n\nid: e-2\nevent: join\ndata: {\"seq\":2,\"text\":\"two\"}\n\n",
+			"event: gap\ndata: {\"node\":\"n1\",\"lost\":3}\n\nevent: missing\ndata: {\"missing\":[\"n2\"]}\n\nevent: missing\ndata: {\"missing\":[]}\n\n",
 			"id: e-3\nevent: join\ndata: {\"seq\":3}\n\nevent: bye\ndata: {\"reason\":\"draining\"}\n\n")
 	})
-	var ids []string
-	for e, err := range c.Events(t.Context(), "e-1") {
+	var said []string
+	for n, err := range c.Events(t.Context(), client.EventQuery{After: "e-1"}) {
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				t.Errorf("ends with %v", err)
 			}
 			break
 		}
-		ids = append(ids, e.ID)
+		switch {
+		case n.Event != nil:
+			said = append(said, n.Cursor)
+		case n.Gap != nil:
+			said = append(said, fmt.Sprintf("%s lost %d", n.Gap.Node, n.Gap.Lost))
+		case n.Missing != nil:
+			said = append(said, fmt.Sprint(n.Missing))
+		default:
+			said = append(said, "open at "+n.Cursor)
+		}
 	}
-	if strings.Join(ids, " ") != "e-2 e-3" {
-		t.Errorf("events %v", ids)
+	if got := strings.Join(said, "; "); got != "open at e-1; e-2; n1 lost 3; [n2]; []; e-3" {
+		t.Errorf("the stream said %s", got)
 	}
-	for range c.Events(t.Context(), "e-1") {
+	for range c.Events(t.Context(), client.EventQuery{After: "e-1"}) {
 		break // must not go on
 	}
 	refused := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, 401, `{"code":"unauthenticated","detail":"no"}`)
 	})
-	for _, err := range refused.Events(t.Context(), "") {
+	for _, err := range refused.Events(t.Context(), client.EventQuery{}) {
 		if muster.CodeOf(err) != muster.CodeUnauthenticated {
 			t.Errorf("refused with %v", err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/musterhq/muster/api"
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/config"
+	"github.com/musterhq/muster/journal"
 	"github.com/musterhq/muster/mgmt"
 	"github.com/musterhq/muster/store"
 	"github.com/musterhq/muster/store/memory"
@@ -193,28 +194,30 @@ func (c *fakeConfig) Changes(ctx context.Context, after int64, limit int) ([]mus
 	return c.store.Changes(ctx, after, limit)
 }
 
-// fakeEvents holds events of which the oldest may be dropped.
+// fakeEvents is a journal in memory that tells when its waiters are awaited.
 type fakeEvents struct {
+	*journal.Journal
 	more signal
+}
 
-	mu   sync.Mutex
-	held []muster.Event
+func newEvents(t *testing.T) *fakeEvents {
+	t.Helper()
+	j, err := journal.Open(journal.Config{Node: testNode, Name: "n1", Boot: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fakeEvents{Journal: j}
 }
 
 func (e *fakeEvents) add(text string) {
-	e.mu.Lock()
-	e.held = append(e.held, muster.Event{
-		Seq: uint64(len(e.held) + 1), At: time.Unix(1700000000, 0).UTC(), Kind: muster.EventMemberState, Node: testNode, Text: text,
-	})
-	e.mu.Unlock()
+	e.Add(muster.Event{At: time.Unix(1700000000, 0).UTC(), Kind: muster.EventMemberState, Subject: "n3", Text: text})
 	e.more.fire()
 }
 
-func (e *fakeEvents) After(seq uint64) ([]muster.Event, <-chan struct{}) {
+func (e *fakeEvents) Events(q muster.EventQuery) (muster.EventPage, <-chan struct{}) {
 	more := e.more.wait()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.held[min(seq, uint64(len(e.held))):], more
+	page, _ := e.Journal.Events(q)
+	return page, more
 }
 
 // surface is one API on a real listener, with everything behind it faked.
@@ -282,7 +285,7 @@ func newSurface(t *testing.T, adjust func(*mgmt.Config)) *surface {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &surface{node: newFakeNode(), config: newFakeConfig(t), events: &fakeEvents{}, ring: auth.Ring{cookie}, log: &lockedBuffer{}}
+	s := &surface{node: newFakeNode(), config: newFakeConfig(t), events: newEvents(t), ring: auth.Ring{cookie}, log: &lockedBuffer{}}
 	s.logins = auth.NewLogins(func() auth.Ring { return s.ring })
 	cfg := mgmt.Config{
 		NodeID: testNode, Node: s.node, Config: s.config, Events: s.events, Auth: s.ring, Logins: s.logins, Version: "1.2.3",

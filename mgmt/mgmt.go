@@ -41,9 +41,9 @@ type ConfigStore interface {
 
 // Events is what the surface asks of the node's memory of events.
 type Events interface {
-	// After returns the events that are held after seq, in order, and a channel
-	// that is closed when there are more.
-	After(seq uint64) ([]muster.Event, <-chan struct{})
+	// Events returns what a query asks for, and a channel that is closed when there
+	// is more.
+	Events(q muster.EventQuery) (muster.EventPage, <-chan struct{})
 }
 
 // Authenticator verifies tokens and sessions. Its errors have a code.
@@ -71,6 +71,9 @@ type Config struct {
 	Config ConfigStore
 	Events Events
 	Auth   Authenticator
+
+	// ClusterEvents merges the events of all live members. nil: there is only this node.
+	ClusterEvents func(ctx context.Context, q muster.EventQuery) muster.EventPage
 
 	// Keys asks all live members which cookies they accept. nil: nobody is asked.
 	Keys func(ctx context.Context) []muster.NodeKeys
@@ -109,7 +112,6 @@ type API struct {
 	ended     *endedSessions
 	calls     *calls
 	frames    *frames
-	epoch     string // names this run in event ids
 
 	life context.Context // of streams and long polls; ends with Drain
 	end  context.CancelFunc
@@ -140,7 +142,6 @@ func New(cfg Config) (*API, error) {
 		failures:  newLimiter(),
 		ended:     newEndedSessions(),
 		calls:     newCalls(),
-		epoch:     muster.NewUUID()[:8],
 	}
 	a.frames = &frames{api: a}
 	a.life, a.end = context.WithCancel(context.Background())

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -69,20 +67,6 @@ func (s *stream) flush() error {
 func (s *stream) bye(reason string) {
 	_ = s.event("bye", "", map[string]string{"reason": reason})
 	_ = s.flush() // who has gone needs no good-bye
-}
-
-// eventID names an event across restarts of the node.
-func (a *API) eventID(seq uint64) string { return a.epoch + "-" + strconv.FormatUint(seq, 10) }
-
-// eventSeq returns the sequence number of an id; 0, the beginning, for those of an
-// earlier run.
-func (a *API) eventSeq(id string) uint64 {
-	epoch, number, _ := strings.Cut(id, "-")
-	seq, err := strconv.ParseUint(number, 10, 64)
-	if err != nil || epoch != a.epoch {
-		return 0
-	}
-	return seq
 }
 
 // admitted reports whether the credential that opened a stream is good yet, and

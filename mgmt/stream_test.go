@@ -102,9 +102,9 @@ func TestEventStreamResumesWhereItBroke(t *testing.T) {
 	if m := second.named("member.state"); !strings.Contains(m.data, "five") {
 		t.Errorf("live: %+v", m)
 	}
-	stale := s.open(t, get("/v1/events", "Last-Event-ID", "00000000-3"))
-	if m := stale.named("member.state"); !strings.Contains(m.data, "one") {
-		t.Errorf("an id of an earlier run resumes with %+v, want the oldest event", m)
+	other := s.open(t, get("/v1/events", "Last-Event-ID", "00000000.1.3"))
+	if m := other.named("member.state"); !strings.Contains(m.data, "one") {
+		t.Errorf("an id of another node resumes with %+v, want the oldest event", m)
 	}
 }
 

@@ -33,7 +33,7 @@ func (h *handlers) Watch(ctx context.Context, q server.WatchRequestObject) (serv
 	}
 	return reply(func(w http.ResponseWriter) error {
 		v := &viewer{API: h.API, scope: scopeOf(ctx), topics: topics, out: h.startStream(w)}
-		v.seq = h.eventSeq(or(q.Params.LastEventID, ""))
+		v.seen, _ = muster.ParseEventCursor(or(q.Params.LastEventID, "")) // what is no position is the beginning
 		if v.scope.r.Method == http.MethodHead {
 			return nil
 		}
@@ -67,8 +67,8 @@ type viewer struct {
 	scope  *scope
 	topics []string
 	out    *stream
-	sent   *frame // nil: nothing yet
-	seq    uint64 // of the last event that was sent
+	sent   *frame             // nil: nothing yet
+	seen   muster.EventCursor // the events that were sent
 	spoke  time.Time
 }
 
@@ -90,11 +90,8 @@ func (v *viewer) run(ctx context.Context) {
 	}
 }
 
-// greet says who answers and skips the events that are too old for a new viewer.
+// greet says who answers.
 func (v *viewer) greet() error {
-	if held, _ := v.cfg.Events.After(0); v.seq == 0 && len(held) > watchHistory {
-		v.seq = held[len(held)-watchHistory-1].Seq
-	}
 	s := v.cfg.Node.Status()
 	return v.out.event("hello", "", api.WatchHello{
 		ClusterID: string(s.ClusterID), NodeID: string(v.cfg.NodeID), Node: s.LocalNode,
@@ -108,20 +105,31 @@ func (v *viewer) round() (more <-chan struct{}, err error) {
 	if err := v.sendFrame(v.frames.now()); err != nil {
 		return nil, err
 	}
-	var events []muster.Event
 	if v.wants(topicEvents) {
-		events, more = v.cfg.Events.After(v.seq)
-	}
-	for _, e := range events {
-		if err := v.sendEvent(v.out, "event", e); err != nil {
+		if more, err = v.sendEvents(); err != nil {
 			return nil, err
 		}
-		v.seq = e.Seq
 	}
 	if v.out.buf.Len() > 0 {
 		v.spoke = time.Now()
 	}
 	return more, v.out.flush()
+}
+
+// sendEvents sends those that are new; a new viewer gets the newest ones first.
+func (v *viewer) sendEvents() (<-chan struct{}, error) {
+	query := muster.EventQuery{After: v.seen}
+	if len(v.seen) == 0 {
+		query.Limit = watchHistory
+	}
+	page, more := v.cfg.Events.Events(query)
+	v.seen, _ = muster.ParseEventCursor(page.Next) // our own words
+	for _, e := range page.Events {
+		if err := sendEvent(v.out, "event", e.ID, e); err != nil {
+			return nil, err
+		}
+	}
+	return more, nil
 }
 
 // sendFrame sends the whole frame first, then what differs.

@@ -40,6 +40,7 @@ var (
 // mirror, which move together.
 type ledger struct {
 	mirror Mirror
+	clock  func() muster.Clock
 	view   atomic.Pointer[config.Snapshot]
 
 	serial sync.Mutex // one step at a time; held while the mirror is written
@@ -50,14 +51,14 @@ type ledger struct {
 	size     int             // bytes of specifications in recent
 	source   string
 	changed  chan struct{} // closed and replaced at each step
-	batches  [][]muster.Change
+	batches  []Served
 	mirrored error // why the mirror does not follow
 
 	pending chan struct{} // 1: batches has something
 }
 
-func (l *ledger) init(mirror Mirror) {
-	l.mirror = mirror
+func (l *ledger) init(mirror Mirror, clock func() muster.Clock) {
+	l.mirror, l.clock = mirror, clock
 	l.changed = make(chan struct{})
 	l.pending = make(chan struct{}, 1)
 }
@@ -209,6 +210,7 @@ func follows(from, to muster.Position) error {
 // publish makes next the served snapshot. News is what subscribers get, history
 // what is remembered; nil history means that the past of next is not known.
 func (l *ledger) publish(next *config.Snapshot, news, history []muster.Change, source string) {
+	at := l.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.remember(next, history)
@@ -217,7 +219,7 @@ func (l *ledger) publish(next *config.Snapshot, news, history []muster.Change, s
 	close(l.changed)
 	l.changed = make(chan struct{})
 	if len(news) > 0 {
-		l.batches = append(l.batches, news)
+		l.batches = append(l.batches, Served{at, news})
 		signal(l.pending)
 	}
 }
@@ -265,7 +267,7 @@ func (l *ledger) after(rev int64, limit int) ([]muster.Change, bool) {
 	return l.recent[start:end:end], true
 }
 
-func (l *ledger) takePending() [][]muster.Change {
+func (l *ledger) takePending() []Served {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	batches := l.batches

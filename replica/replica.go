@@ -64,12 +64,21 @@ type Config struct {
 	// OnChange gets every change after it is served, in order, from one goroutine.
 	// After a jump to a snapshot it gets the difference, without chain and digest;
 	// the first copy after the start is such a jump, from nothing.
-	OnChange func([]muster.Change)
+	OnChange func(Served)
+	// Clock stamps what OnChange gets, before anybody can be told of it. Nil = zero.
+	// It must not block.
+	Clock func() muster.Clock
 	// OnState gets every new judgement of the store, from one goroutine.
 	OnState func(Status)
 
 	Log     *slog.Logger          // nil = silent
 	Metrics prometheus.Registerer // nil = none
+}
+
+// Served is some changes that are served from now on.
+type Served struct {
+	At      muster.Clock
+	Changes []muster.Change
 }
 
 // Intervals and bounds. They are of one piece: the slowest way to a change, the
@@ -126,7 +135,7 @@ func New(cfg Config) (*Replica, error) {
 		soft:      make(chan struct{}, 1),
 		done:      make(chan struct{}),
 	}
-	r.copy.init(cfg.Mirror)
+	r.copy.init(cfg.Mirror, cfg.Clock)
 	r.store.init()
 	r.claims.init()
 	r.fan.init(r)
@@ -143,7 +152,10 @@ func (c *Config) validate() error {
 		c.Peers = nobody{}
 	}
 	if c.OnChange == nil {
-		c.OnChange = func([]muster.Change) {}
+		c.OnChange = func(Served) {}
+	}
+	if c.Clock == nil {
+		c.Clock = func() muster.Clock { return 0 }
 	}
 	if c.OnState == nil {
 		c.OnState = func(Status) {}

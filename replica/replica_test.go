@@ -250,7 +250,7 @@ func TestCompactedLogIsBridgedByASnapshot(t *testing.T) {
 		w.lose(everything)
 		var heard []muster.Change
 		b.change = func(c *replica.Config) {
-			c.OnChange = func(changes []muster.Change) { heard = append(heard, changes...) }
+			c.OnChange = func(s replica.Served) { heard = append(heard, s.Changes...) }
 		}
 		b.start()
 		b.reaches(12, time.Second)
@@ -269,8 +269,8 @@ func TestSubscribersHearEveryChangeInOrder(t *testing.T) {
 		w := newWorld(t, 2)
 		var heard []int64
 		w.nodes[1].change = func(c *replica.Config) {
-			c.OnChange = func(changes []muster.Change) {
-				for _, change := range changes {
+			c.OnChange = func(s replica.Served) {
+				for _, change := range s.Changes {
 					heard = append(heard, change.Rev)
 				}
 			}

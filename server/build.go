@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -107,23 +108,10 @@ func (n *node) meta() gossip.Meta {
 	}
 }
 
-func (n *node) digest() []byte {
-	if c := n.core.Load(); c != nil {
-		return c.replica.Digest()
-	}
-	return nil
-}
-
-func (n *node) observe(digest []byte) {
-	if c := n.core.Load(); c != nil {
-		c.replica.Observe(digest)
-	}
-}
-
 func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
-		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: newVerifier(n),
+		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, ClusterEvents: n.clusterEvents, Auth: newVerifier(n),
 		Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
@@ -152,16 +140,14 @@ func (n *node) linkUp(h link.Hello) {
 
 // admitted is told of a node that this one let in.
 func (n *node) admitted(m store.Member) {
-	n.journal.add(muster.Event{
-		Kind: muster.EventJoin, Subject: m.Name,
-		Text: fmt.Sprintf("%s joined from %s", m.Name, m.Endpoint),
-	})
+	text := fmt.Sprintf("%s joined from %s", m.Name, m.Endpoint)
+	n.record(slog.LevelInfo, "node joined", muster.Event{Kind: muster.EventJoin, Subject: m.Name, Text: text}, "member", m.Name, "endpoint", m.Endpoint)
 	n.learn([]store.Member{m})
 }
 
 func (n *node) alarm(code muster.Code, text string) {
-	n.log.Error("cluster alarm", "code", code, "text", text)
-	n.journal.add(muster.Event{Kind: muster.EventClusterAlarm, Code: code, Text: text})
+	e := muster.Event{Kind: muster.EventClusterAlarm, Code: code, Text: text}
+	n.record(slog.LevelError, "cluster alarm", e, "code", code, "text", text)
 	n.changed.fire()
 }
 
@@ -178,26 +164,26 @@ func (n *node) memberChanged(e gossip.Event) {
 	if e.Updated {
 		kind = muster.EventMemberUpdate
 	}
-	n.journal.add(muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text})
-	n.logMember(e)
+	level, message := memberPhrase(e)
+	n.record(level, message, muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text},
+		"member", e.Member.Name, "member_id", e.Member.ID, "reason", e.Member.Reason)
 	n.roster.poke()
 	n.changed.fire()
 }
 
-// logMember uses the phrases that operators of other systems search for.
-func (n *node) logMember(e gossip.Event) {
-	attrs := []any{"member", e.Member.Name, "member_id", e.Member.ID, "reason", e.Member.Reason}
+// memberPhrase uses the words that operators of other systems search for.
+func memberPhrase(e gossip.Event) (slog.Level, string) {
 	switch {
-	case e.Member.Self || e.From == e.To:
+	case e.Updated || e.Member.Self || e.From == e.To:
+		return slog.LevelDebug, "node updated"
 	case e.To == muster.StateSuspect:
-		n.log.Warn("node marked as suspect", attrs...)
+		return slog.LevelWarn, "node marked as suspect"
 	case e.To == muster.StateDead:
-		n.log.Warn("node marked as dead", attrs...)
+		return slog.LevelWarn, "node marked as dead"
 	case e.To == muster.StateLeft:
-		n.log.Info("node left", attrs...)
-	case e.To == muster.StateAlive:
-		n.log.Info("node is alive", attrs...)
+		return slog.LevelInfo, "node left"
 	}
+	return slog.LevelInfo, "node is alive"
 }
 
 // rows shows all members that have not left, this node included, to the seeker.

@@ -96,6 +96,7 @@ func (n *node) replicaConfig(c *core) replica.Config {
 		Peers:    peers{n},
 		Caller:   caller,
 		OnChange: n.configChanged,
+		Clock:    n.journal.Clock().Tick,
 		OnState:  n.storeChanged,
 		Log:      n.log, Metrics: n.cfg.Metrics,
 	}
@@ -177,11 +178,11 @@ func (n *node) peersWithStore() (list []peer.Target) {
 }
 
 // configChanged is told of every change that this node serves.
-func (n *node) configChanged(changes []muster.Change) {
-	if slices.ContainsFunc(changes, func(c muster.Change) bool { return c.Kind == auth.DenyKind }) {
+func (n *node) configChanged(served replica.Served) {
+	if slices.ContainsFunc(served.Changes, func(c muster.Change) bool { return c.Kind == auth.DenyKind }) {
 		n.api.Recheck()
 	}
-	for _, c := range changes {
+	for _, c := range served.Changes {
 		if c.Chain == (muster.Hash{}) {
 			continue // the first copy of what was there before: no news
 		}
@@ -189,10 +190,10 @@ func (n *node) configChanged(changes []muster.Change) {
 		if c.Op == muster.OpDelete {
 			verb = "deleted"
 		}
-		n.journal.add(muster.Event{
-			Kind: muster.EventConfigChange, Subject: c.Kind + "/" + c.Name, Rev: c.Rev, At: c.At,
+		n.record(slog.LevelDebug, "configuration changed", muster.Event{
+			Kind: muster.EventConfigChange, Subject: c.Kind + "/" + c.Name, Rev: c.Rev, At: c.At, Clock: served.At,
 			Text: fmt.Sprintf("%s/%s %s by %s at revision %d", c.Kind, c.Name, verb, c.Actor, c.Rev),
-		})
+		}, "key", c.Kind+"/"+c.Name, "rev", c.Rev)
 	}
 	n.changed.fire()
 }
@@ -203,6 +204,6 @@ func (n *node) storeChanged(s replica.Status) {
 		e.Text += ": " + muster.Printable(s.LastError.Error())
 		e.Code = muster.CodeOf(s.LastError)
 	}
-	n.journal.add(e)
+	n.record(slog.LevelDebug, "config store changed state", e, "state", e.To) // the replica says so in its own words
 	n.changed.fire()
 }

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -19,6 +21,7 @@ import (
 	"github.com/musterhq/muster/gossip"
 	"github.com/musterhq/muster/internal/certs"
 	"github.com/musterhq/muster/join"
+	"github.com/musterhq/muster/journal"
 	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/mgmt"
 	"github.com/musterhq/muster/store"
@@ -52,7 +55,7 @@ type node struct {
 	facts   *factbook
 	keys    *keybook
 	cookies *keyring
-	journal *journal
+	journal *journal.Journal
 	changed *signal
 	logins  *auth.Logins
 	api     *mgmt.API
@@ -132,6 +135,9 @@ func (n *node) listen() (err error) {
 }
 
 func (n *node) close() {
+	if n.journal != nil {
+		_ = n.journal.Close() // it has said what it could not write
+	}
 	if n.listener != nil {
 		_ = n.listener.Close() // may be closed by its server
 	}
@@ -148,7 +154,9 @@ func (n *node) close() {
 // build makes the parts, lower floors first. Each gets functions of parts that are
 // made later: nothing is called before run.
 func (n *node) build() error {
-	n.journal = newJournal(n.self.ID)
+	if err := n.openJournal(); err != nil {
+		return err
+	}
 	cookies, err := newKeyring(n)
 	if err != nil {
 		return err
@@ -172,6 +180,8 @@ func (n *node) run(ctx context.Context) error {
 	n.stop = ask
 	n.group = newGroup(inner)
 
+	n.group.run("events", n.journal.Run)
+	n.recordStart()
 	n.serveHTTP()
 	n.group.run("certificates", n.watchCertificates)
 	n.group.run("link", n.link.Run)
@@ -182,7 +192,6 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("member facts", n.facts.run)
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
-	n.log.InfoContext(ctx, "node started", "node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 	n.server.started.fire()
 
 	select {
@@ -193,8 +202,15 @@ func (n *node) run(ctx context.Context) error {
 	cause := context.Cause(n.group.ctx)
 	stop()
 	_ = n.group.wait(inner) // the cause is known
-	n.log.Info("node stopped", "node", n.self.Name)
+	n.record(slog.LevelInfo, "node stopped", muster.Event{Kind: muster.EventNodeStop, Subject: n.self.Name, Text: n.self.Name + " stopped"}, "node", n.self.Name)
 	return cause
+}
+
+// recordStart makes the first event of this boot.
+func (n *node) recordStart() {
+	text := fmt.Sprintf("%s started, boot %d, version %s", n.self.Name, n.self.Boot.Counter, cmp.Or(n.cfg.Version, "unknown"))
+	n.record(slog.LevelInfo, "node started", muster.Event{Kind: muster.EventNodeStart, Subject: n.self.Name, Text: text},
+		"node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 }
 
 // leave tells everybody before the parts are stopped: not ready first, then the

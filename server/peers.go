@@ -16,7 +16,7 @@ import (
 type peers struct{ n *node }
 
 func (p peers) Live() []muster.NodeID                        { return p.n.live() }
-func (p peers) Transport(id muster.NodeID) http.RoundTripper { return p.n.link.Transport(id) }
+func (p peers) Transport(id muster.NodeID) http.RoundTripper { return p.n.direct(id) }
 
 // live returns the other members that gossip holds alive or suspect: a suspect
 // may well answer.
@@ -33,9 +33,15 @@ func (n *node) live() (ids []muster.NodeID) {
 // positions of both sides on every message.
 func (n *node) transport(id muster.NodeID) http.RoundTripper {
 	if c := n.core.Load(); c != nil {
-		return c.replica.Tripper(id, n.link.Transport(id))
+		return c.replica.Tripper(id, n.direct(id))
 	}
-	return n.link.Transport(id)
+	return n.direct(id)
+}
+
+// direct is the bare way to a member, with the clocks of both sides on every
+// message.
+func (n *node) direct(id muster.NodeID) http.RoundTripper {
+	return clocked{n.journal.Clock(), n.link.Transport(id)}
 }
 
 // caller names the node at the other end of an rpc connection.
@@ -50,13 +56,14 @@ func (n *node) rpc() http.Handler {
 	members := http.NewServeMux()
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
+	members.HandleFunc("GET "+eventsPath, n.serveEvents)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()
 	mux.Handle("/peer/v1/join", n.seeker.Handler())
 	mux.Handle("/peer/v1/formation/", n.seeker.Handler())
 	mux.Handle("/peer/v1/", n.membersOnly(members))
-	return mux
+	return withClock(n.journal.Clock(), mux)
 }
 
 // membersOnly refuses callers whose connection was not made as a member of this

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -61,6 +62,9 @@ type fakeCluster struct {
 	left     bool
 	meddle   func(*fakeCluster) // runs before each write
 	keys     []muster.NodeKeys
+	queries  []client.EventQuery
+	page     muster.EventPage
+	streams  []iter.Seq2[client.Notice, error]
 	statuses []func() (muster.Status, bool, error)
 }
 
@@ -76,7 +80,26 @@ func newFakeCluster() *fakeCluster {
 			Discovery: []muster.DiscoveryStatus{{Method: "static", At: now.Add(-3500 * time.Millisecond), Found: 2}},
 			Problems:  []muster.Problem{},
 		},
+		page:    fakeEvents(),
 		members: []muster.Member{fakeMember("n1", muster.StateAlive), fakeMember("n2", muster.StateAlive), fakeMember("n3", muster.StateDead)},
+	}
+}
+
+// fakeEvents are those of two members, with a gap, and of a third that is missing.
+func fakeEvents() muster.EventPage {
+	event := func(node string, seq uint64, kind muster.EventKind, text string) muster.Event {
+		m := fakeMember(node, muster.StateAlive)
+		id := muster.EventID{Node: m.ID.Short(), Boot: 4, Seq: seq}
+		return muster.Event{ID: id.String(), Seq: seq, Boot: 4, Clock: muster.Clock(seq << 16), At: time.Now(), Kind: kind, Node: m.ID, NodeName: node, Subject: "n3", Text: text}
+	}
+	return muster.EventPage{
+		Events: []muster.Event{
+			event("n1", 1, muster.EventNodeStart, "n1 started, boot 4, version v1.2.3"),
+			event("n1", 5, muster.EventMemberState, "n3: suspect -> dead (no answer by packet or stream)"),
+			event("n2", 6, muster.EventConfigChange, "route/demo written by ada at revision 7"),
+		},
+		Gaps: []muster.EventGap{{Node: "n1", After: "11111111.4.1", Before: "11111111.4.5", Lost: 3, Text: "3 events of n1 are lost"}},
+		Next: "11111111.4.5,22222222.4.6", Missing: []string{"n3"},
 	}
 }
 
@@ -178,6 +201,22 @@ func (c *fakeCluster) admit(w client.Write) error {
 		return nil
 	}
 	return muster.Errorf(muster.CodeConflict, "%s/%s is at revision %d, not %d", w.Kind, w.Name, doc.Rev, w.Expect)
+}
+
+func (c *fakeCluster) EventPage(_ context.Context, q client.EventQuery) (muster.EventPage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queries = append(c.queries, q)
+	return c.page, nil
+}
+
+func (c *fakeCluster) Events(_ context.Context, q client.EventQuery) iter.Seq2[client.Notice, error] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queries = append(c.queries, q)
+	stream := c.streams[0]
+	c.streams = c.streams[1:]
+	return stream
 }
 
 func (c *fakeCluster) Keys(context.Context) ([]muster.NodeKeys, error) { return c.keys, nil }

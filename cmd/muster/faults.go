@@ -19,6 +19,9 @@ type verdict int
 // no is the exit code of "no", "differs", "degraded" and "not yet".
 const no verdict = 3
 
+// partial is the exit code of an answer that some members did not give.
+const partial verdict = 9
+
 // interrupted is the exit code after the user's Ctrl-C, as shells count it.
 const interrupted = 130
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"iter"
 	"net/netip"
 	"net/url"
 	"os"
@@ -29,6 +30,8 @@ type cluster interface {
 	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
+	EventPage(ctx context.Context, q client.EventQuery) (muster.EventPage, error)
+	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Notice, error]
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)
 	Leave(ctx context.Context) error
 	LoginCode(ctx context.Context) (api.LoginCode, error)

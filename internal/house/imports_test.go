@@ -15,7 +15,7 @@ func floor(dir string) (int, bool) {
 		".": 0, "migrations": 0, "internal": 0,
 		"config": 1, "link": 1,
 		"gossip": 2, "join": 2, "discovery": 2, "store": 2, "lease": 2, "record": 2, "traffic": 2, "limits": 2,
-		"health": 2, "auth": 2, "web": 2, "api": 2,
+		"health": 2, "auth": 2, "web": 2, "api": 2, "journal": 2,
 		"mgmt": 3, "replica": 3, "client": 3,
 		"server": 4,
 		"cmd":    5,

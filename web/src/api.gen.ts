@@ -303,15 +303,25 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What happened, as this node saw it
+         * What happened, as this node or all members saw it
          * @description A stream of server-sent events: each has the event's `kind` as its name,
          *     a muster event as data, and an id to resume from. A comment comes every
-         *     15 seconds. A resumed stream begins after `Last-Event-ID`; an id of an
-         *     earlier run of the node begins with the oldest event that is held.
+         *     15 seconds. A resumed stream begins after `Last-Event-ID`, also over a
+         *     restart of the node. Beside events there are
+         *
+         *     - `gap`: an EventGap: events are lost at this place.
+         *     - `missing`: `{missing}`: the names of the members whose events do not come
+         *       (scope `cluster`), whenever they change.
+         *     - `bye`: `{reason}`: the stream ends.
          *
          *     With `wait`, or `Accept: application/json`, one JSON answer instead, held
          *     back up to `wait` until there is an event. `next` is the `after` of the
          *     next call.
+         *
+         *     With scope `cluster` the events of all live members are merged by their
+         *     clocks: what was caused by an event, through anything that members told
+         *     each other, comes after it. In a stream this holds for what is sent at a
+         *     time, at most once a second.
          */
         get: operations["listEvents"];
         put?: never;
@@ -702,13 +712,28 @@ export interface components {
         };
         /** @description One thing that happened, as one node saw it. */
         Event: {
-            /** Format: int64 */
+            /** @description Names the event for ever; node, boot and seq. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Grows by one per event of one run of the node.
+             */
             seq: number;
+            /**
+             * Format: int64
+             * @description Grows by one at each start of the node.
+             */
+            boot: number;
+            /** @description A hybrid logical clock, 16 hex digits: what may have caused an event has a lower one. */
+            clock: string;
             /** Format: date-time */
             at: string;
             /** @description For example `member.state`, `config.change`, `cluster.alarm`. */
             kind: string;
+            /** @description Who saw it. */
             node_id: string;
+            /** @description The name of that node. */
+            node: string;
             /** @description A member's name, kind/name, or empty. */
             subject: string;
             from?: string;
@@ -718,10 +743,33 @@ export interface components {
             code?: string;
             text: string;
         };
+        /** @description Events of a node are lost for good. */
+        EventGap: {
+            /** @description Its name. */
+            node: string;
+            /** @description Id of the last event before the gap. */
+            after: string;
+            /** @description Id of the first event after it. */
+            before: string;
+            /**
+             * Format: int64
+             * @description How many at least; 0 if nobody can say, perhaps none.
+             */
+            lost: number;
+            text: string;
+        };
         EventList: {
+            /** @description Causes stand before their effects. */
             events: components["schemas"]["Event"][];
+            gaps: components["schemas"]["EventGap"][];
             /** @description The `after` of the next call. */
             next: string;
+            /** @description There are more after `next` by now. */
+            more: boolean;
+            /** @description Every member that was asked has answered. */
+            complete: boolean;
+            /** @description Names of the members that have not. */
+            missing: string[];
         };
         /** @description The first event of a watch stream. */
         WatchHello: {
@@ -1358,8 +1406,18 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
-                /** @description The id of the last event that is known. Also as `Last-Event-ID`. */
+                /** @description The `next` of an earlier answer, or the id of an event. Also as `Last-Event-ID`. */
                 after?: string;
+                /** @description `node`, or `cluster` for the events of all members. Default: node. */
+                scope?: string;
+                /** @description Not older than this: a duration such as `10m`, or a time (RFC 3339). */
+                since?: string;
+                /** @description Only of this kind, or of those that begin with these words, as `member` for `member.state`. */
+                kind?: string;
+                /** @description Only those about the member of this name. */
+                member?: string;
+                /** @description How many to answer at most. */
+                limit?: components["parameters"]["Limit"];
                 /** @description How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`. */
                 wait?: components["parameters"]["Wait"];
             };
