@@ -234,7 +234,7 @@ func all(t *testing.T, limit time.Duration, nodes ...*node) {
 // sockets counts the open sockets of the node's process.
 func (n *node) sockets() int {
 	n.c.t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", n.cmd.Process.Pid)
+	dir := fmt.Sprintf("/proc/%d/fd", n.PID())
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		n.c.t.Fatal(err)

@@ -78,7 +78,7 @@ func (h *hosts) inside(i int, args ...string) string {
 
 // ask runs a muster command on a host, against its own node.
 func (h *hosts) ask(i int, args ...string) (string, error) {
-	all := append([]string{"netns", "exec", h.name(i), binary}, args...)
+	all := append([]string{"netns", "exec", h.name(i), binary.Path()}, args...)
 	cmd := exec.CommandContext(h.t.Context(), "ip", all...)
 	cmd.Env = append(os.Environ(), "MUSTER_TOKEN="+h.token, "MUSTER_ADDR=http://"+h.ip(i)+":"+onePort)
 	out, err := cmd.CombinedOutput()
@@ -99,7 +99,7 @@ func TestOneOpenPortIsEnough(t *testing.T) {
 	var nodes []*process
 	for i := 1; i <= 3; i++ {
 		args := []string{
-			"netns", "exec", h.name(i), binary, "serve", "--data-dir", filepath.Join(dir, h.name(i)),
+			"netns", "exec", h.name(i), binary.Path(), "serve", "--data-dir", filepath.Join(dir, h.name(i)),
 			"--mgmt-bind", h.ip(i) + ":" + onePort, "--cluster-node-name", fmt.Sprintf("n%d", i), "--cluster-cookie-file", cookie,
 		}
 		if i > 1 {

@@ -81,7 +81,7 @@ func TestStartRefusals(t *testing.T) {
 			if exit := p.exit(2 * time.Second); exit != c.exit {
 				t.Errorf("exit %d, want %d", exit, c.exit)
 			}
-			out := p.out.String()
+			out := p.Output()
 			for _, want := range append(c.want, string(c.code)) {
 				if !strings.Contains(out, want) {
 					t.Errorf("output lacks %q:\n%s", want, out)
@@ -119,8 +119,8 @@ func TestDataDirectoryInUse(t *testing.T) {
 	c := newCluster(t)
 	c.node("n1").up()
 	second := c.node("n1").start()
-	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.out.String(), string(muster.CodeDataDirInUse)) {
-		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.out)
+	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.Output(), string(muster.CodeDataDirInUse)) {
+		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.Output())
 	}
 }
 
@@ -140,8 +140,8 @@ func TestWrongCookie(t *testing.T) {
 	if _, err := s.get("/health", nil); err != nil {
 		t.Errorf("a refused joiner is still alive: %v", err)
 	}
-	if !strings.Contains(s.out.String(), string(muster.CodeCookieMismatch)) {
-		t.Errorf("the joiner's log does not name the reason:\n%s", s.out)
+	if !strings.Contains(s.Output(), string(muster.CodeCookieMismatch)) {
+		t.Errorf("the joiner's log does not name the reason:\n%s", s.Output())
 	}
 
 	sockets, goroutines := n1.sockets(), n1.goroutines()

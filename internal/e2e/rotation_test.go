@@ -204,7 +204,7 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 // logged reports nil once each node's log has a line that often.
 func logged(line string, times int, nodes ...*rotated) error {
 	for _, n := range nodes {
-		if got := strings.Count(n.out.String(), line); got < times {
+		if got := strings.Count(n.Output(), line); got < times {
 			return fmt.Errorf("the log of %s has %q %d times", n.name, line, got)
 		}
 	}
@@ -272,7 +272,7 @@ func tellsCookieRetired(n *node, kid string) error {
 	if res.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(data, []byte(kid)) {
 		return fmt.Errorf("/ready: %s %s", res.Status, data)
 	}
-	if !strings.Contains(n.out.String(), string(muster.CodeCookieRetired)) {
+	if !strings.Contains(n.Output(), string(muster.CodeCookieRetired)) {
 		return fmt.Errorf("the log does not say %s", muster.CodeCookieRetired)
 	}
 	return nil
@@ -329,9 +329,7 @@ func TestBadCookieFileKeepsTheOldCookies(t *testing.T) {
 			t.Errorf("with a cookie file that is %s: %v", code, err)
 		}
 		put(t, n.file, good, 0o600)
-		if err := n.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		n.Signal(t, syscall.SIGHUP)
 		eventually(t, 3*time.Second, func() error { return hasProblem(n.node, code, false) })
 	}
 }

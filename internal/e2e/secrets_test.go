@@ -49,9 +49,9 @@ func (s *sweep) look(place string, content []byte) {
 // node searches the log, the command line, the files and every answer of a node.
 func (s *sweep) node(n *node) {
 	s.t.Helper()
-	s.look("the log of "+n.name, []byte(n.out.String()))
+	s.look("the log of "+n.name, []byte(n.Output()))
 	for _, file := range []string{"cmdline", "comm"} {
-		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", n.cmd.Process.Pid, file))
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", n.PID(), file))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	if code := n2.terminate(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	s.look("the log of n2 after its end", []byte(n2.out.String()))
+	s.look("the log of n2 after its end", []byte(n2.Output()))
 	if s.places < 60 {
 		t.Errorf("only %d places were searched", s.places)
 	}
