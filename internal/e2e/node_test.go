@@ -59,6 +59,7 @@ type node struct {
 	addr   string
 	prefix string // of the path of everything it serves
 	args   []string
+	env    []string // beside the test's own
 	*process
 }
 
@@ -81,7 +82,7 @@ func (n *node) start() *node {
 		"serve", "--data-dir", filepath.Join(n.c.dir, n.name), "--mgmt-bind", n.addr,
 		"--cluster-node-name", n.name, "--cluster-cookie-file", n.c.cookie,
 	}, n.args...)
-	n.process = launch(n.c.t, args...)
+	n.process = launch(n.c.t, n.env, args...)
 	return n
 }
 

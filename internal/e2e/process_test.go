@@ -22,10 +22,11 @@ type process struct {
 	t *testing.T
 }
 
-// launch starts the binary and makes sure that it is gone when the test ends.
-func launch(t *testing.T, args ...string) *process {
+// launch starts the binary, with further variables in its environment, and makes sure
+// that it is gone when the test ends.
+func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	return launchCommand(t, exec.Command(binary.Path(), args...))
+	return &process{Process: binary.Start(t, env, args...), t: t}
 }
 
 // launchCommand starts a command that runs the binary.
