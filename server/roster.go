@@ -37,6 +37,7 @@ type roster struct {
 	fired func()                 // the list changed
 	alive func() []muster.NodeID // whom gossip holds alive
 	gone  func() bool            // this node leaves for good
+	read  func([]store.Member)   // the list was read
 
 	mu   sync.Mutex
 	rows []store.Member
@@ -86,7 +87,18 @@ func (r *roster) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.set(rows)
+	if err := r.set(rows); err != nil {
+		return err
+	}
+	r.read(rows)
+	return nil
+}
+
+// drop takes a member off the copy in memory, ahead of the next reading.
+func (r *roster) drop(id muster.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = slices.DeleteFunc(slices.Clone(r.rows), func(m store.Member) bool { return m.ID == id })
 }
 
 // incomplete reports whether a live member has not written its row yet, or an

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,9 @@ type fakeCluster struct {
 	left     bool
 	meddle   func(*fakeCluster) // runs before each write
 	keys     []muster.NodeKeys
+	orders   []string
+	plan     muster.ReapPlan
+	info     muster.ClusterInfo
 	statuses []func() (muster.Status, bool, error)
 }
 
@@ -181,6 +185,58 @@ func (c *fakeCluster) admit(w client.Write) error {
 }
 
 func (c *fakeCluster) Keys(context.Context) ([]muster.NodeKeys, error) { return c.keys, nil }
+
+func (c *fakeCluster) MembersWhere(_ context.Context, f client.Filter) ([]muster.Member, error) {
+	fit := []muster.Member{}
+	for _, m := range c.members {
+		if fits(m, f) {
+			fit = append(fit, m)
+		}
+	}
+	return fit, nil
+}
+
+// fits filters as a node does.
+func fits(m muster.Member, f client.Filter) bool {
+	for _, tag := range f.Tags {
+		key, value, exact := strings.Cut(tag, "=")
+		if have, ok := m.Tags[key]; !ok || exact && have != value {
+			return false
+		}
+	}
+	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
+}
+
+func (c *fakeCluster) Drain(ctx context.Context, name string, o client.Order) (muster.Member, error) {
+	c.orders = append(c.orders, "drain "+name+" "+o.Reason)
+	m, err := c.Member(ctx, name)
+	m.State, m.Reason = muster.StateDraining, "drained by ada: "+o.Reason
+	return m, err
+}
+
+func (c *fakeCluster) Resume(ctx context.Context, name string, o client.Order) (muster.Member, error) {
+	c.orders = append(c.orders, "resume "+name+" "+o.Reason)
+	return c.Member(ctx, name)
+}
+
+func (c *fakeCluster) Remove(ctx context.Context, name, reason string) error {
+	m, err := c.Member(ctx, name)
+	if err == nil && !m.State.Gone() {
+		return muster.Errorf(muster.CodeMemberAlive, "%s is %s, says n1", m.Name, m.State)
+	}
+	c.orders = append(c.orders, "remove "+name+" "+reason)
+	return err
+}
+
+func (c *fakeCluster) Reapable(context.Context) (muster.ReapPlan, error) { return c.plan, nil }
+
+func (c *fakeCluster) Cluster(context.Context) (muster.ClusterInfo, error) { return c.info, nil }
+
+func (c *fakeCluster) Form(context.Context) (muster.ClusterInfo, error) {
+	c.orders = append(c.orders, "form")
+	return c.info, nil
+}
 
 func (c *fakeCluster) Leave(context.Context) error {
 	c.left = true
