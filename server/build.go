@@ -23,7 +23,7 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
-		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, read: n.strays, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, read: n.strays, rows: n.state.Peers(),
 	}
 }
 

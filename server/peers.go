@@ -52,6 +52,7 @@ func (n *node) rpc() http.Handler {
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
 	members.HandleFunc("POST "+drainPath, n.serveOrder(n.drain))
 	members.HandleFunc("POST "+resumePath, n.serveOrder(n.resume))
+	members.HandleFunc("POST "+removePath, n.serveRemove)
 	members.HandleFunc("POST "+forgetPath, n.serveForget)
 	members.HandleFunc("/", n.serveCore)
 

@@ -41,7 +41,7 @@ func (n *node) sweep(ctx context.Context) {
 		if !m.Next {
 			continue
 		}
-		if err := n.strike(ctx, []muster.NodeID{m.ID}); err != nil {
+		if err := n.strike(ctx, m.ID); err != nil {
 			n.log.WarnContext(ctx, "member not reaped", "member", m.Name, "error", err)
 			return
 		}

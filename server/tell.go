@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/store/peer"
 )
+
+const tellTimeout = 4 * time.Second
 
 // tell posts a message to a member. The member's own refusal comes back as it is.
 func (n *node) tell(ctx context.Context, id muster.NodeID, path string, message any) error {
@@ -16,7 +19,7 @@ func (n *node) tell(ctx context.Context, id muster.NodeID, path string, message 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+path, bytes.NewReader(body))
 	if err != nil {
