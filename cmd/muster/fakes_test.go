@@ -70,8 +70,17 @@ type fakeCluster struct {
 
 func newFakeCluster() *fakeCluster {
 	now := time.Now()
+	day := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	n3 := fakeMember("n3", muster.StateDead)
 	return &fakeCluster{
 		docs: map[string]muster.Document{},
+		info: muster.ClusterInfo{
+			ID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", Name: "demo", Size: 3, Members: 3, Formation: "promise", Expect: 3, Store: "sqlite",
+			HomeID: "11111111-1111-8111-8111-111111111111", HomeName: "n1", Epoch: 1, NodeID: "22222222-2222-8222-8222-222222222222", LocalNode: "n2", Accepted: []string{"9f3a41c0"},
+		},
+		plan: muster.ReapPlan{LeftAfter: 86400, DeadAfter: 259200, Size: 3, Most: 1, By: "n1", Members: []muster.Reapable{
+			{ID: n3.ID, Name: "n3", State: n3.State, SeenAt: day, Due: day.Add(72 * time.Hour), Reason: "dead for 2h5m0s; the limit is 72h0m0s"},
+		}},
 		status: muster.Status{
 			LocalNode: "n1", NodeID: "11111111-1111-8111-8111-111111111111", ClusterID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", ClusterName: "demo",
 			Members: 3, HealthyMembers: 3, ClusterSize: 3, ClusterHealth: muster.Healthy, Summary: "3 of 3 members healthy, all serve revision 7",
