@@ -180,6 +180,7 @@ func (n *node) memberChanged(e gossip.Event) {
 	}
 	n.journal.add(muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text})
 	n.logMember(e)
+	n.facts.of(e.Member) // asks for what is not known
 	n.roster.poke()
 	n.changed.fire()
 }

@@ -109,6 +109,7 @@ func (n *node) passOn(ctx context.Context, id muster.NodeID, path string, o must
 		return muster.Errorf(muster.CodePeerUnreachable, "%s does not take the order from %s: %w", m.Name, n.self.Name, err).
 			WithFix("ask %s itself at %s, or look at what this node knows of it: muster why %s", m.Name, m.Endpoint, m.Name)
 	}
+	n.facts.renew(ctx, known{m.ID, m.Boot}) // gossip says that it drains, not why
 	return nil
 }
 

@@ -115,9 +115,13 @@ func (f *factbook) fetch(ctx context.Context, k known) {
 	f.mu.Lock()
 	have := f.book[k]
 	f.mu.Unlock()
-	if time.Since(have.at) < pageAge {
-		return // it was asked for more than once
+	if time.Since(have.at) > pageAge { // else it was asked for more than once
+		f.renew(ctx, k)
 	}
+}
+
+// renew asks a member what it says of itself now.
+func (f *factbook) renew(ctx context.Context, k known) {
 	got, err := f.ask(ctx, k.id)
 	if err != nil {
 		f.node.log.DebugContext(ctx, "member did not tell its facts", "member", k.id, "error", err)
