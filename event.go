@@ -14,6 +14,7 @@ const (
 	EventClusterAlarm EventKind = "cluster.alarm" // Code says which
 	EventStoreState   EventKind = "store.state"
 	EventJoin         EventKind = "join"
+	EventNameTakeover EventKind = "member.takeover" // a new node has the name of one that is gone; From and To are node ids
 )
 
 // Event is one thing that happened, as seen from Node. Seq grows by one per

@@ -98,7 +98,7 @@ func (s *Seeker) countsLocked(t *target) bool {
 	if t.hello != nil {
 		return t.hello.Cluster == "" && t.hello.Role == muster.RoleVoter && t.hello.Formation == SourcePromise
 	}
-	onlyHearsay := len(t.sources) == 1 && t.sources[0] == fromPeer
+	onlyHearsay := len(t.sources) == 1 && t.from(fromPeer)
 	return !onlyHearsay || t.age+time.Since(t.heard) < forgetAfter
 }
 

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	parallel    = 16 // attempts at a time
+	parallel    = 48 // attempts at a time
 	meetTimeout = 4 * time.Second
+	firstMeet   = 2 * time.Second // for the first call to an endpoint: there may be many dead ones
 	callTimeout = 10 * time.Second
 	maxTargets  = 1024
 	tick        = time.Second // the longest the loop sleeps
@@ -90,8 +91,9 @@ type Config struct {
 	Discovered func() []Found
 	Settled    func() bool
 
-	// Members returns all members that have not left, this node included; nil or
-	// empty while gossip does not run. Live returns the others that are alive.
+	// Members returns everybody who belongs to the cluster, this node included: also
+	// those that are down, that said good-bye, or that this run has not met. Live
+	// returns the others that are alive.
 	Members func() []store.Member
 	Live    func() []muster.NodeID
 	Holder  func(name string) (Holder, bool)

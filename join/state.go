@@ -68,6 +68,7 @@ type record struct {
 	Unconfirmed bool                `json:"unconfirmed,omitempty"` // minted here, no other node has taken it yet
 	Round       uint64              `json:"round"`
 	Promise     Promise             `json:"promise"`
+	Endpoint    string              `json:"endpoint,omitempty"` // advertised last
 	Peers       []store.Member      `json:"peers"`
 	Accepted    []string            `json:"accepted_kids,omitempty"`
 	Retired     []muster.RetiredKey `json:"retired_kids,omitempty"` // latest first
@@ -225,6 +226,19 @@ func (s *State) Peers() []store.Member { return slices.Clone(s.read().Peers) }
 func (s *State) SetPeers(peers []store.Member) error {
 	return s.update(func(r *record) error {
 		r.Peers = slices.Clone(peers)
+		return nil
+	})
+}
+
+// move records the endpoint that the node advertises now and returns the one
+// before. A node that nobody can call keeps the one before.
+func (s *State) move(endpoint string) (before string, err error) {
+	before = s.read().Endpoint
+	if endpoint == "" {
+		return before, nil
+	}
+	return before, s.update(func(r *record) error {
+		r.Endpoint = endpoint
 		return nil
 	})
 }

@@ -76,7 +76,7 @@ func (s *Seeker) endpointsLocked() []EndpointStatus {
 	list := []EndpointStatus{}
 	for _, t := range s.targets {
 		e := EndpointStatus{
-			Endpoint: t.endpoint, Sources: slices.Clone(t.sources), Node: t.id(),
+			Endpoint: t.endpoint, Sources: t.names(), Node: t.id(),
 			Code: t.code, Text: t.text, Fix: t.fix, Tries: t.tries, Last: t.last, Next: t.next,
 		}
 		if t.hello != nil {
@@ -156,7 +156,7 @@ func (s *Seeker) problemsLocked(stage Stage, c Cluster, p Promise) []muster.Prob
 		list = append(list, f)
 	}
 	for _, f := range s.policy.strangers() {
-		list = append(list, problem(muster.CodeClusterMismatch, f.text, "", f.since))
+		list = append(list, problem(f.code, f.text, "", f.since))
 	}
 	if stage != StageJoined {
 		list = append(list, s.endpointProblemsLocked()...)
