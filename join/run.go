@@ -38,6 +38,8 @@ func (s *Seeker) Run(ctx context.Context) error {
 	wg.Go(func() { s.keepPeers(ctx) })
 	if s.cfg.Registry != nil {
 		wg.Go(func() { s.watchRegistry(ctx) })
+	} else if s.cfg.Arbiter != nil && s.source == s.cfg.Arbiter.Name() {
+		wg.Go(func() { s.watchArbiter(ctx) })
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -35,7 +35,7 @@ const (
 	SourceNone    = ""        // joins only
 	SourceAlone   = "alone"   // nobody to join
 	SourcePromise = "promise" // --bootstrap-expect
-	SourceStore   = "store"   // one row in a shared database
+	SourceStore   = "store"   // one row in a shared database; else the name of an Arbiter
 )
 
 // Found is one endpoint that discovery has found.
@@ -86,6 +86,8 @@ type Config struct {
 	Listed        int    // nodes that a fixed list names, this one included; 0 = no such list
 	Formation     string // auto (default) or never
 	Registry      Registry
+	Arbiter       Arbiter         // ignored with a Registry
+	KIDs          func() []string // accepted cookies by their key ids, the first one in use; for Arbiter
 	// Discovered returns what discovery knows now; nil: no discovery. Settled
 	// reports whether every method has answered once.
 	Discovered func() []Found
@@ -140,6 +142,7 @@ type Seeker struct {
 	expelled *muster.Error
 	faults   map[string]muster.Problem // by topic
 	fresh    int                       // fresh rows in the registry
+	onRecord muster.ClusterID          // by the arbiter
 }
 
 // New makes a Seeker. It does nothing before Run.
@@ -165,6 +168,9 @@ func (s *Seeker) complete() error {
 	c := &s.cfg
 	if c.State == nil || c.Meet == nil {
 		return errors.New("join: Config.State and Config.Meet are required")
+	}
+	if err := c.checkArbiter(); err != nil {
+		return err
 	}
 	c.Role = cmp.Or(c.Role, muster.RoleVoter)
 	c.Formation = cmp.Or(c.Formation, FormationAuto)
@@ -257,7 +263,9 @@ func (s *Seeker) formationSource() string {
 		return SourceNone
 	case c.Registry != nil:
 		return SourceStore
-	case len(c.JoinEndpoints) == 0 && c.Discovered == nil && c.Expect <= 1:
+	case c.Arbiter != nil && (len(c.JoinEndpoints) == 0 || c.Expect > 0):
+		return c.Arbiter.Name()
+	case c.Arbiter == nil && len(c.JoinEndpoints) == 0 && c.Discovered == nil && c.Expect <= 1:
 		return SourceAlone
 	case c.Expect > 0:
 		return SourcePromise

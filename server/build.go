@@ -55,6 +55,11 @@ func (n *node) buildSeeker() (err error) {
 	if n.shared != nil {
 		cfg.Registry, cfg.Store, cfg.StoreFixed = n.shared, store.KindPostgres, true
 	}
+	for _, source := range n.cfg.Discovery {
+		if arbiter, ok := source.(join.Arbiter); ok && cfg.Arbiter == nil {
+			cfg.Arbiter, cfg.KIDs = arbiter, func() []string { return n.cookies.now().KIDs() }
+		}
+	}
 	cfg.Listed = n.listed()
 	if n.finder != nil {
 		cfg.Discovered, cfg.Settled = n.discovered, n.finder.Settled
