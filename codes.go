@@ -65,6 +65,8 @@ const (
 	CodeExpectMismatch      Code = "expect-mismatch"
 	CodeExpectTooSmall      Code = "expect-too-small"
 	CodeExpectNotSet        Code = "expect-not-set"
+	CodeFormationMismatch   Code = "formation-mismatch"
+	CodeArbiterUnavailable  Code = "arbiter-unavailable"
 	CodePromiseHeld         Code = "promise-held"
 	CodeStoreMismatch       Code = "store-mismatch"
 	CodeDraining            Code = "draining"
@@ -260,6 +262,12 @@ func joinCodes() []CodeInfo {
 		{CodeExpectNotSet, 503, 3, "the node does not know how many nodes form the cluster",
 			"with discovery alone, nobody can tell the first node from a late one",
 			"start all first nodes with --bootstrap-expect N"},
+		{CodeFormationMismatch, 409, 6, "the nodes were told to form the cluster by different means",
+			"one would form it beside the other",
+			"give all nodes the same --config-store, --discovery and --bootstrap-expect"},
+		{CodeArbiterUnavailable, 503, 3, "the service that decides who forms the cluster does not answer",
+			"no node forms a cluster without it; one that exists can be joined all the same",
+			"check the address and the credentials of the discovery method, then wait: it is asked again"},
 		{CodePromiseHeld, 503, 3, "the node has promised to wait for another one to form the cluster",
 			"that node is not answering any more",
 			"bring the named node back, or muster cluster form --force on one node"},

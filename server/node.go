@@ -100,7 +100,7 @@ func (n *node) open() (err error) {
 		return err
 	}
 	n.endpoint, err = advertised(n.cfg.Advertise, port{n.bound, n.cfg.PathPrefix, n.cfg.TLS.served()}, n.cfg.JoinEndpoints)
-	return err
+	return errors.Join(err, reachableFrom(n.endpoint, n.cfg.JoinEndpoints))
 }
 
 func (n *node) openDataDir() (*join.State, error) {
