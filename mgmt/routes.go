@@ -52,6 +52,7 @@ func routes() []route {
 		{operation: "getClusterStatus", method: "GET", pattern: "/cluster/status", access: briefMaybe, role: read},
 		{operation: "listMembers", method: "GET", pattern: "/cluster/members", role: read},
 		{operation: "listNodes", method: "GET", pattern: "/cluster/nodes", role: read},
+		{operation: "getMatrix", method: "GET", pattern: "/v1/members/matrix", role: read},
 		{operation: "getMember", method: "GET", pattern: "/v1/members/{id}", role: read},
 		{operation: "listKeys", method: "GET", pattern: "/v1/keys", role: auth.RoleAdmin},
 		{operation: "leave", method: "POST", pattern: "/v1/leave", role: write},

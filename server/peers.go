@@ -50,6 +50,8 @@ func (n *node) rpc() http.Handler {
 	members := http.NewServeMux()
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
+	members.HandleFunc("GET "+outlookPath, n.serveOutlook)
+	members.HandleFunc("POST "+outlookPath, n.serveNudge)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()
