@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
 
-.PHONY: help build test check processes race web browser compose bench bench-transport long deps generate fmt clean
+.PHONY: help build test check processes race mutants web browser compose bench bench-transport long deps generate fmt clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,21 +21,25 @@ deps: ## Install what the tests need (Debian, as root)
 	$(step)
 	scripts/deps.sh
 
-test: deps check processes race web browser compose ## Install what the tests need and run all of them
+test: deps check processes race mutants web browser compose ## Install what the tests need and run all of them
 
 check: ## Vet, house rules and all Go tests
 	$(step)
 	$(GO) vet ./...
-	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v internal/e2e)
+	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v -e internal/e2e -e internal/mutants)
 	cd bench && $(GO) test ./...
 
-processes: ## Real processes on loopback, alone on the machine: their deadlines are promises
+processes: ## Real processes, alone on the machine: on loopback, and on hosts between which the network fails (as root)
 	$(step)
-	$(GO) test -vet=off -count=1 ./internal/e2e
+	$(GO) test -vet=off -count=1 -p 1 -parallel 8 ./internal/e2e ./internal/hosts
 
 race: ## The concurrent packages again under the race detector, with fewer random runs
 	$(step)
 	CGO_ENABLED=1 $(GO) test -vet=off -race -short -shuffle=on $(RACE)
+
+mutants: ## Break one rule at a time: a test must notice
+	$(step)
+	$(GO) test -vet=off -count=1 ./internal/mutants
 
 # What the tests below read and run lies outside their modules: never cached.
 
@@ -77,4 +81,4 @@ clean: ## Remove build results
 step = @printf '\n== %s (%s)\n' $@ "$$(date +%T)"
 
 # Everything that starts goroutines of its own.
-RACE := . ./config/... ./link/... ./gossip/... ./join/... ./discovery/... ./store/memory/... ./store/peer/... ./replica/... ./mgmt/... ./auth/... ./server/... ./internal/testnet/...
+RACE := . ./config/... ./link/... ./gossip/... ./join/... ./discovery/... ./store/memory/... ./store/peer/... ./replica/... ./mgmt/... ./auth/... ./journal/... ./server/... ./internal/testnet/...

@@ -8,9 +8,9 @@ import (
 	"github.com/musterhq/muster/journal"
 )
 
-// clockHeader carries the sender's hybrid logical clock on every message between
+// causeHeader carries the sender's hybrid logical clock on every message between
 // nodes, both ways. The digests of gossip end with the same text.
-const clockHeader = "Muster-Clock"
+const causeHeader = "Muster-Cause"
 
 // clocked is a way to a member that merges the clocks of both sides.
 type clocked struct {
@@ -21,10 +21,10 @@ type clocked struct {
 // RoundTrip stamps the request and takes the time of the answer.
 func (c clocked) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
-	req.Header.Set(clockHeader, c.clock.Tick().String())
+	req.Header.Set(causeHeader, c.clock.Tick().String())
 	resp, err := c.next.RoundTrip(req)
 	if err == nil {
-		hear(c.clock, resp.Header.Get(clockHeader))
+		hear(c.clock, resp.Header.Get(causeHeader))
 	}
 	return resp, err
 }
@@ -40,7 +40,7 @@ func hear(c *journal.Clock, text string) {
 // what the handler has recorded by then comes before what the caller does next.
 func withClock(c *journal.Clock, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hear(c, r.Header.Get(clockHeader))
+		hear(c, r.Header.Get(causeHeader))
 		next.ServeHTTP(&clockWriter{ResponseWriter: w, clock: c}, r)
 	})
 }
@@ -55,7 +55,7 @@ type clockWriter struct {
 func (w *clockWriter) stamp() {
 	if !w.done {
 		w.done = true
-		w.Header().Set(clockHeader, w.clock.Tick().String())
+		w.Header().Set(causeHeader, w.clock.Tick().String())
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/musterhq/muster/server"
 )
 
-// events asks a node.
-func (n *simNode) events(query string) (page muster.EventPage, err error) {
+// eventPage asks a node for its events.
+func (n *simNode) eventPage(query string) (page muster.EventPage, err error) {
 	err = n.get("/v1/events?wait=0s"+query, &page)
 	return page, err
 }
@@ -45,7 +45,7 @@ func TestClusterEventsPutCausesFirst(t *testing.T) {
 		}
 		var page muster.EventPage
 		s.within(5*time.Second, func() (err error) {
-			page, err = n2.events("&scope=cluster&kind=config.change")
+			page, err = n2.eventPage("&scope=cluster&kind=config.change")
 			if err == nil && len(page.Events) != 36 {
 				err = fmt.Errorf("%d events of writes, want 12 on each of 3 nodes", len(page.Events))
 			}
@@ -63,7 +63,7 @@ func TestClusterEventsPutCausesFirst(t *testing.T) {
 		if !slices.IsSortedFunc(page.Events, func(a, b muster.Event) int { return strings.Compare(a.Clock.String(), b.Clock.String()) }) {
 			t.Error("the clocks do not rise")
 		}
-		again, err := n3.events("&scope=cluster&kind=config&after=" + page.Next)
+		again, err := n3.eventPage("&scope=cluster&kind=config&after=" + page.Next)
 		if err != nil || len(again.Events) != 0 {
 			t.Errorf("resumed at another node: %d events again, %v", len(again.Events), err)
 		}
@@ -98,7 +98,7 @@ func TestClusterEventsNameWhoIsMissing(t *testing.T) {
 		s.formed(20*time.Second, n1, n2, n3)
 		n3.kill()
 		s.within(20*time.Second, func() error {
-			page, err := n1.events("&scope=cluster&member=n3&kind=member")
+			page, err := n1.eventPage("&scope=cluster&member=n3&kind=member")
 			if err != nil {
 				return err
 			}
@@ -132,7 +132,7 @@ func TestEventQueriesAreChecked(t *testing.T) {
 				t.Errorf("%s: %d %s %v", query, status, body, err)
 			}
 		}
-		page, err := n1.events("&since=1h&limit=1&kind=node.start&member=n1")
+		page, err := n1.eventPage("&since=1h&limit=1&kind=node.start&member=n1")
 		if err != nil || len(page.Events) != 1 || page.Events[0].NodeName != "n1" || page.Events[0].Boot != 1 {
 			t.Errorf("the start of the node: %+v, %v", page, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -53,6 +54,7 @@ type node struct {
 	finder  *discovery.Poller // nil: no discovery
 	roster  *roster
 	facts   *factbook
+	lookout *lookout
 	keys    *keybook
 	cookies *keyring
 	journal *journal.Journal
@@ -60,12 +62,12 @@ type node struct {
 	logins  *auth.Logins
 	api     *mgmt.API
 
-	shared   store.Store          // the database that was configured; nil: none
-	core     atomic.Pointer[core] // nil until the cluster is known
-	group    *group
-	draining atomic.Bool
-	forget   atomic.Bool // leave for good
-	stop     context.CancelFunc
+	shared  store.Store          // the database that was configured; nil: none
+	core    atomic.Pointer[core] // nil until the cluster is known
+	group   *group
+	leaving atomic.Bool
+	forget  atomic.Bool // leave for good
+	stop    context.CancelFunc
 }
 
 // newNode opens what can be refused (data directory, port), then builds the parts.
@@ -103,7 +105,7 @@ func (n *node) open() (err error) {
 		return err
 	}
 	n.endpoint, err = advertised(n.cfg.Advertise, port{n.bound, n.cfg.PathPrefix, n.cfg.TLS.served()}, n.cfg.JoinEndpoints)
-	return err
+	return errors.Join(err, reachableFrom(n.endpoint, n.cfg.JoinEndpoints))
 }
 
 func (n *node) openDataDir() (*join.State, error) {
@@ -162,7 +164,7 @@ func (n *node) build() error {
 		return err
 	}
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
-	n.facts = newFactbook(n)
+	n.facts, n.lookout = newFactbook(n), newLookout(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
@@ -190,8 +192,10 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("join", n.seeker.Run)
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
+	n.group.run("lookout", n.lookout.run)
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
+	n.group.run("reaping", n.reap)
 	n.server.started.fire()
 
 	select {
@@ -216,7 +220,7 @@ func (n *node) recordStart() {
 // leave tells everybody before the parts are stopped: not ready first, then the
 // drain delay, the durable list, gossip.
 func (n *node) leave() {
-	n.draining.Store(true)
+	n.leaving.Store(true)
 	n.changed.fire()
 	n.gossip.Refresh()
 	n.log.Info("leaving", "drain_delay", n.cfg.DrainDelay)
@@ -241,14 +245,16 @@ func (n *node) serveHTTP() {
 	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	srv.RegisterOnShutdown(n.api.Drain)
 	n.group.run("http", func(ctx context.Context) error {
-		go func() {
+		var ending sync.WaitGroup
+		defer ending.Wait()
+		ending.Go(func() {
 			<-ctx.Done()
 			end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 			defer cancel()
 			if srv.Shutdown(end) != nil {
 				_ = srv.Close() // whoever is left has had his time
 			}
-		}()
+		})
 		if err := srv.Serve(n.secured(n.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}

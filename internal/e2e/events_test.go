@@ -13,8 +13,8 @@ import (
 func prints(t *testing.T, p *process, text string, times int) {
 	t.Helper()
 	eventually(t, 10*time.Second, func() error {
-		if n := strings.Count(p.out.String(), text); n != times {
-			return fmt.Errorf("%d times %q, want %d, in:\n%s", n, text, times, p.out)
+		if n := strings.Count(p.Output(), text); n != times {
+			return fmt.Errorf("%d times %q, want %d, in:\n%s", n, text, times, p.Output())
 		}
 		return nil
 	})
@@ -24,7 +24,7 @@ func prints(t *testing.T, p *process, text string, times int) {
 func (n *node) follow(args ...string) *process {
 	n.c.t.Helper()
 	args = append([]string{"events", "--follow", "--addr", n.url(), "--cluster-cookie-file", n.c.cookie}, args...)
-	return launchCommand(n.c.t, exec.Command(binary, args...))
+	return launchCommand(n.c.t, exec.Command(binary.Path(), args...))
 }
 
 // TestEventsAreFollowedOverRestarts: one viewer sees a node stop and start again,
@@ -47,8 +47,8 @@ func TestEventsAreFollowedOverRestarts(t *testing.T) {
 	prints(t, viewer, "n1 started, boot 2", 1)
 	prints(t, viewer, "n1 stopped", 1)
 	prints(t, viewer, "is back", 1)
-	if strings.Contains(viewer.out.String(), "gap") {
-		t.Errorf("an orderly restart has a gap:\n%s", viewer.out)
+	if strings.Contains(viewer.Output(), "gap") {
+		t.Errorf("an orderly restart has a gap:\n%s", viewer.Output())
 	}
 
 	n1.kill()
@@ -59,9 +59,7 @@ func TestEventsAreFollowedOverRestarts(t *testing.T) {
 	prints(t, viewer, "n1 started, boot 1", 1) // nothing is told twice
 	prints(t, viewer, "route/one written", 1)
 
-	if err := viewer.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
+	viewer.Signal(t, syscall.SIGINT)
 	if code := viewer.exit(5 * time.Second); code != 0 {
 		t.Errorf("Ctrl-C ends the viewer with %d, want 0", code)
 	}
@@ -81,16 +79,16 @@ func TestEventsOfTheClusterAreFollowed(t *testing.T) {
 	prints(t, viewer, "missing: the events of n3", 1)
 	for _, seer := range []string{"n1  ", "n2  "} {
 		eventually(t, 10*time.Second, func() error {
-			for line := range strings.Lines(viewer.out.String()) {
+			for line := range strings.Lines(viewer.Output()) {
 				if strings.Contains(line, seer) && strings.Contains(line, "-> dead") {
 					return nil
 				}
 			}
-			return fmt.Errorf("no line of %s about a death in:\n%s", seer, viewer.out)
+			return fmt.Errorf("no line of %s about a death in:\n%s", seer, viewer.Output())
 		})
 	}
-	if strings.Contains(viewer.out.String(), "config.change") || strings.Contains(viewer.out.String(), "node.start") {
-		t.Errorf("other kinds were asked for:\n%s", viewer.out)
+	if strings.Contains(viewer.Output(), "config.change") || strings.Contains(viewer.Output(), "node.start") {
+		t.Errorf("other kinds were asked for:\n%s", viewer.Output())
 	}
 	n3.up()
 	prints(t, viewer, "the events of all members come again", 1)

@@ -102,7 +102,7 @@ func (n *network) pass(from *host, packet []byte) {
 	to, w := n.hosts[d.to], n.rules[d]
 	n.mu.Unlock()
 	switch {
-	case to == nil || w.cut || w.loss > 0 && rand.Float64() < w.loss || w.blockPort != 0 && portOf(packet) == w.blockPort:
+	case to == nil || w.cut || n.lost(w) || w.blockPort != 0 && portOf(packet) == w.blockPort:
 	case w.delay == 0:
 		_, _ = to.tun.Write(packet) // a host that has just gone
 	default:
@@ -110,6 +110,8 @@ func (n *network) pass(from *host, packet []byte) {
 		n.line(d, to).put(append([]byte{}, packet...), time.Now().Add(late))
 	}
 }
+
+func (n *network) lost(w weather) bool { return w.loss > 0 && rand.Float64() < w.loss }
 
 // portOf returns the destination port of a TCP packet.
 func portOf(packet []byte) uint16 {
@@ -257,4 +259,69 @@ func (h *host) dial(ctx context.Context, network, address string) (net.Conn, err
 	}()
 	r := <-done
 	return r.conn, r.err
+}
+
+// reaches reports whether a TCP connection to another host's port can be made.
+func (h *host) reaches(to *host) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	defer cancel()
+	conn, err := h.dial(ctx, "tcp", to.address())
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
+}
+
+// listen answers connections on the host until the test ends.
+func (h *host) listen(t *testing.T) {
+	t.Helper()
+	made := make(chan error)
+	var listener net.Listener
+	go func() {
+		runtime.LockOSThread() // never unlocked, as above
+		err := unix.Setns(int(h.ns.Fd()), unix.CLONE_NEWNET)
+		if err == nil {
+			listener, err = net.Listen("tcp", h.address())
+		}
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+}
+
+// TestNetworkDoesWhatItIsTold measures each kind of weather, so that a test in which
+// nothing happens does not pass for want of a fault.
+func TestNetworkDoesWhatItIsTold(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	a, b := n.host(1), n.host(2)
+	a.listen(t)
+	b.listen(t)
+	if !a.reaches(b) || !b.reaches(a) {
+		t.Fatal("hosts do not reach each other in clear weather")
+	}
+	n.set(a, b, weather{cut: true})
+	if a.reaches(b) || b.reaches(a) {
+		t.Error("a cut direction lets connections through")
+	}
+	n.set(a, b, weather{blockPort: 9113})
+	if a.reaches(b) || !b.reaches(a) {
+		t.Error("a blocked port must stop connections to it, and only those")
+	}
+	n.both(a, b, weather{delay: 200 * time.Millisecond, jitter: 50 * time.Millisecond})
+	begun := time.Now()
+	if !a.reaches(b) || time.Since(begun) < 300*time.Millisecond {
+		t.Errorf("connected in %s over a network with 2 x 200 ms", time.Since(begun))
+	}
+	passed := 0
+	for range 1000 {
+		if !n.lost(weather{loss: 0.2}) {
+			passed++
+		}
+	}
+	if passed < 740 || passed > 860 {
+		t.Errorf("%d of 1000 packets passed a loss of 20 %%", passed)
+	}
 }

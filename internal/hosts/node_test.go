@@ -25,6 +25,7 @@ type cluster struct {
 	*network
 
 	dir, cookie, token string
+	options            []string // of every node
 	nodes              []*node
 }
 
@@ -38,11 +39,11 @@ type node struct {
 	*program.Process
 }
 
-// form starts n1 to n<size>, each on a host of its own, and waits until all see one
+// form starts n1 to n<size> with further options, each on a host of its own, and waits until all see one
 // healthy cluster. n1 is the config home.
-func form(t *testing.T, size int) *cluster {
+func form(t *testing.T, size int, options ...string) *cluster {
 	t.Helper()
-	c := &cluster{network: newNetwork(t), dir: t.TempDir()}
+	c := &cluster{network: newNetwork(t), dir: t.TempDir(), options: options}
 	c.cookie = filepath.Join(c.dir, "cookie")
 	built.Must(t, "cookie", "new", "--out", c.cookie)
 	c.token = built.Must(t, "token", "create", "--role", "admin", "--ttl", "1h", "--cluster-cookie-file", c.cookie)
@@ -70,6 +71,7 @@ func (n *node) start() {
 		"serve", "--data-dir", filepath.Join(n.c.dir, n.name), "--mgmt-bind", n.address(),
 		"--cluster-node-name", n.name, "--cluster-cookie-file", n.c.cookie,
 	}
+	args = append(args, n.c.options...)
 	if first := n.c.nodes[0]; first != n {
 		args = append(args, "--cluster-join-endpoint", first.url())
 	}
@@ -159,13 +161,17 @@ func (c *cluster) served(limit time.Duration, key string, nodes ...*node) time.D
 	})
 }
 
-// pass lets time go by while steady holds.
+// pass lets time go by while steady holds; it looks each second.
 func (c *cluster) pass(d time.Duration, steady func() error) {
 	c.t.Helper()
+	var looked time.Time
 	end := time.Now().Add(d)
 	program.Await(c.t, d+10*time.Second, func() error {
-		if err := steady(); err != nil {
-			c.t.Fatal(err)
+		if time.Since(looked) >= time.Second {
+			looked = time.Now()
+			if err := steady(); err != nil {
+				c.t.Fatal(err)
+			}
 		}
 		if left := time.Until(end); left > 0 {
 			return fmt.Errorf("%s to go", left)
