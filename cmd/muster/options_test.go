@@ -53,7 +53,7 @@ func samples(t *testing.T) map[string][2]string {
 		"--cluster-join-endpoint": {"10.0.0.1:9113,https://b/x", "[10.0.0.1:9113, https://b/x]"}, "--cluster-join-node-id": same("n7"),
 		"--bootstrap-expect": same("3"), "--formation": same("never"), "--discovery": {"static://a:1,b:2 static://c:3", `["static://a:1,b:2", "static://c:3"]`},
 		"--allowed-address-space": {"10.0.0.0/8,fd00::/8", "[10.0.0.0/8, 'fd00::/8']"}, "--config-store": same("sqlite"), "--profile": same("wan"),
-		"--drain-delay": same("5s"), "--auth-anonymous": same("read"), "--metrics-public": same("true"), "--log-level": same("debug"), "--log-format": same("json"),
+		"--drain-delay": same("5s"), "--reap-left-after": same("2h"), "--reap-dead-after": same("0"), "--auth-anonymous": same("read"), "--metrics-public": same("true"), "--log-level": same("debug"), "--log-format": same("json"),
 		"--insecure": same("true"), "--mgmt-tls-cert": same("cert.pem"), "--mgmt-tls-key": same("key.pem"), "--mgmt-tls-ca": {"a.pem,b.pem", "[a.pem, b.pem]"},
 		"--mgmt-tls-client-auth": same("require"), "--mgmt-tls-server-name": same("muster.internal"),
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,13 @@ func TestStartRefusals(t *testing.T) {
 		{"no network at all", []string{"--mgmt-allowed-networks", ""}, 2, muster.CodeUsage, []string{"the list is empty"}},
 		{"bad proxy", []string{"--trusted-proxies", "nginx"}, 2, muster.CodeUsage, []string{"nginx", "--trusted-proxies"}},
 		{"locked out join endpoint", []string{"--mgmt-allowed-networks", "10.0.0.0/8", "--cluster-join-endpoint", "http://192.0.2.1:9113"}, 2, muster.CodeBadConfig, []string{"192.0.2.1", "could not call back"}},
+		{"loopback advertised from elsewhere", []string{"--mgmt-bind", "0.0.0.0:0", "--mgmt-advertise", "127.0.0.1"}, 2, muster.CodeAdvertise, []string{"127.0.0.1", "this machine has " + addressesOfThisMachine()}},
+		{"localhost advertised from elsewhere", []string{"--mgmt-bind", "0.0.0.0:0", "--mgmt-advertise", "http://localhost:9113"}, 2, muster.CodeAdvertise, []string{"localhost", "this machine has"}},
+		{"wildcard advertised", []string{"--mgmt-advertise", "0.0.0.0:9113"}, 2, muster.CodeAdvertise, []string{"0.0.0.0", "this machine has"}},
+		{"link-local advertised", []string{"--mgmt-advertise", "[fe80::1]:9113"}, 2, muster.CodeAdvertise, []string{"fe80::1", "this machine has"}},
+		{"loopback towards another machine", []string{"--cluster-join-endpoint", "192.0.2.1:9113"}, 2, muster.CodeAdvertise, []string{"192.0.2.1", "--mgmt-bind 0.0.0.0:", "it has"}},
+		{"node id without an endpoint", []string{"--cluster-join-node-id", "n1"}, 2, muster.CodeUsage, []string{"--cluster-join-node-id", "MUSTER_CLUSTER_JOIN_NODE_ID", "cluster_config.join_node_id", "--cluster-join-endpoint"}},
+		{"formation never without a way in", []string{"--formation", "never"}, 2, muster.CodeUsage, []string{"--formation", "MUSTER_FORMATION", "cluster_config.formation", "--cluster-join-endpoint"}},
 		{"missing cookie file", []string{"--cluster-cookie-file", filepath.Join(dir, "absent")}, 2, "", []string{"absent"}},
 		{"port busy", []string{"--mgmt-bind", busy.Addr().String()}, 1, muster.CodeAddressInUse, []string{busy.Addr().String()}},
 		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeUsage, []string{"--cluster-node-name"}},
@@ -108,6 +116,21 @@ func TestMisspeltVariableStopsTheStart(t *testing.T) {
 	n.env = []string{"MUSTER_SERVICE_HOST=10.96.0.7", "MUSTER_SERVICE_PORT=9113", "MUSTER_PORT=tcp://10.96.0.7:9113", "MUSTER_PORT_9113_TCP_ADDR=10.96.0.7"}
 	n.up()
 	all(t, 5*time.Second, n)
+}
+
+// addressesOfThisMachine returns one address that other machines could use.
+func addressesOfThisMachine() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if ip := p.Addr(); err == nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+			return ip.String()
+		}
+	}
+	return "none but loopback"
 }
 
 // TestCookieFileOfAnotherSystemIsGood: line ends and blanks around the cookie are
