@@ -21,6 +21,9 @@ import (
 // maxGrowth is how much memory an attack may make a node take.
 const maxGrowth = 64 << 20
 
+// maxKept is how much of it a node may keep in the end.
+const maxKept = 16 << 20
+
 // victim is a node under attack with a friend who must not notice, and what the node
 // held before.
 type victim struct {
@@ -98,6 +101,19 @@ func (v *victim) recovered() {
 		return firstError(v.healthy(2), v.friend.healthy(2))
 	})
 	t.Logf("descriptors and goroutines back after %s", took)
+	if os.Getenv("MUSTER_LONG") != "" {
+		took := eventually(t, 5*time.Minute, v.slim)
+		t.Logf("memory %d MiB, was %d, back after %s", v.memory()>>20, v.rss>>20, took)
+	}
+}
+
+// slim reports nil once the process has given memory back to the system. The runtime
+// takes its time for that: it collects an idle heap every two minutes.
+func (v *victim) slim() error {
+	if now := v.memory(); now > v.rss+maxKept {
+		return fmt.Errorf("memory is %d MiB, was %d", now>>20, v.rss>>20)
+	}
+	return nil
 }
 
 // connect opens a raw connection that ends with the test.
