@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -149,6 +151,9 @@ func readSpec(body io.Reader) ([]byte, error) {
 	if err != nil {
 		if coded(err) != nil {
 			return nil, err
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, badField("body", fmt.Sprintf("it was not complete %s after the request began", readTimeout))
 		}
 		return nil, badField("body", "it ended early")
 	}

@@ -227,6 +227,7 @@ type tap struct {
 	listener net.Listener
 	mu       sync.Mutex
 	seen     bytes.Buffer
+	calls    []*bytes.Buffer // what callers have sent, by connection
 }
 
 func newTap(t *testing.T, target string) *tap {
@@ -254,13 +255,13 @@ func (w *tap) accept(target string) {
 			_ = in.Close()
 			continue
 		}
-		go w.copy(in, out)
-		go w.copy(out, in)
+		go w.copy(in, out, w)
+		go w.copy(out, in, io.MultiWriter(w, w.call()))
 	}
 }
 
-func (w *tap) copy(dst, src net.Conn) {
-	_, _ = io.Copy(io.MultiWriter(dst, w), src) // ends with either side
+func (w *tap) copy(dst, src net.Conn, seen io.Writer) {
+	_, _ = io.Copy(io.MultiWriter(dst, seen), src) // ends with either side
 	_ = dst.Close()
 	_ = src.Close()
 }
@@ -269,6 +270,35 @@ func (w *tap) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.seen.Write(p)
+}
+
+// call returns where to write what one caller sends.
+func (w *tap) call() io.Writer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, &bytes.Buffer{})
+	return &caller{w, len(w.calls) - 1}
+}
+
+type caller struct {
+	w *tap
+	i int
+}
+
+func (c *caller) Write(p []byte) (int, error) {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return c.w.calls[c.i].Write(p)
+}
+
+// recorded returns what callers have sent so far, a text for each connection.
+func (w *tap) recorded() (calls [][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.calls {
+		calls = append(calls, bytes.Clone(c.Bytes()))
+	}
+	return calls
 }
 
 // lacks fails the test if the content of the file crossed the wire.

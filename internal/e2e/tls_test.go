@@ -291,7 +291,7 @@ func links(t *testing.T, n *node) [2]float64 {
 			continue
 		}
 		for i, name := range []string{"muster_link_links{", "muster_link_handshakes_total{"} {
-			if strings.HasPrefix(line, name) {
+			if refused := strings.Contains(line, `result="`) && !strings.Contains(line, `result="ok"`); strings.HasPrefix(line, name) && !refused {
 				var value float64
 				_, _ = fmt.Sscan(line[strings.LastIndex(line, " ")+1:], &value) // a metric's line ends with a number
 				count[i] += value
