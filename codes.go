@@ -65,6 +65,8 @@ const (
 	CodeExpectMismatch      Code = "expect-mismatch"
 	CodeExpectTooSmall      Code = "expect-too-small"
 	CodeExpectNotSet        Code = "expect-not-set"
+	CodeFormationMismatch   Code = "formation-mismatch"
+	CodeArbiterUnavailable  Code = "arbiter-unavailable"
 	CodePromiseHeld         Code = "promise-held"
 	CodeStoreMismatch       Code = "store-mismatch"
 	CodeDraining            Code = "draining"
@@ -117,6 +119,9 @@ const (
 	CodeMemberGone     Code = "member-gone"
 	CodeMembersMissing Code = "members-missing"
 	CodeConfigLag      Code = "config-lag"
+	CodePartialMesh    Code = "partial-mesh"
+	CodeIsolated       Code = "isolated"
+	CodeClockSkew      Code = "clock-skew"
 	CodeOK             Code = "ok"
 )
 
@@ -260,6 +265,12 @@ func joinCodes() []CodeInfo {
 		{CodeExpectNotSet, 503, 3, "the node does not know how many nodes form the cluster",
 			"with discovery alone, nobody can tell the first node from a late one",
 			"start all first nodes with --bootstrap-expect N"},
+		{CodeFormationMismatch, 409, 6, "the nodes were told to form the cluster by different means",
+			"one would form it beside the other",
+			"give all nodes the same --config-store, --discovery and --bootstrap-expect"},
+		{CodeArbiterUnavailable, 503, 3, "the service that decides who forms the cluster does not answer",
+			"no node forms a cluster without it; one that exists can be joined all the same",
+			"check the address and the credentials of the discovery method, then wait: it is asked again"},
 		{CodePromiseHeld, 503, 3, "the node has promised to wait for another one to form the cluster",
 			"that node is not answering any more",
 			"bring the named node back, or muster cluster form --force on one node"},
@@ -395,6 +406,15 @@ func nodeCodes() []CodeInfo {
 		{CodeConfigLag, 0, 3, "members serve an older revision",
 			"they have not caught up with the newest change",
 			"wait a moment; then look at the named members' store state"},
+		{CodePartialMesh, 0, 3, "a live member does not reach another one",
+			"something between the two, a firewall or a proxy, drops one kind of connection or one direction; the others still reach both",
+			"on the member that is named first, try the endpoint of the second: curl ENDPOINT/health; all pairs: muster members --matrix"},
+		{CodeIsolated, 503, 3, "the node hears nobody",
+			"its own probes of several members stay unanswered, though none of them refuses the connection; so the fault is at this node: its network, or too little CPU time",
+			"look at this node's network and load; it accuses nobody and comes back by itself"},
+		{CodeClockSkew, 0, 3, "the clock of a member is off",
+			"it was compared over the link; membership and the order of writes do not depend on clocks, times in lists and logs do",
+			"let both machines set their clocks by NTP: timedatectl"},
 		{CodeOK, 200, 0, "nothing is wrong",
 			"",
 			""},

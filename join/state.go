@@ -76,6 +76,7 @@ type record struct {
 	Unconfirmed bool                `json:"unconfirmed,omitempty"` // minted here, no other node has taken it yet
 	Round       uint64              `json:"round"`
 	Promise     Promise             `json:"promise"`
+	Endpoint    string              `json:"endpoint,omitempty"` // advertised last
 	Peers       []store.Member      `json:"peers"`
 	Drain       *Drain              `json:"drain,omitempty"`
 	Accepted    []string            `json:"accepted_kids,omitempty"`
@@ -245,6 +246,19 @@ func (s *State) Drained() *Drain { return s.read().Drain }
 func (s *State) SetDrained(d *Drain) error {
 	return s.update(func(r *record) error {
 		r.Drain = d
+		return nil
+	})
+}
+
+// move records the endpoint that the node advertises now and returns the one
+// before. A node that nobody can call keeps the one before.
+func (s *State) move(endpoint string) (before string, err error) {
+	before = s.read().Endpoint
+	if endpoint == "" {
+		return before, nil
+	}
+	return before, s.update(func(r *record) error {
+		r.Endpoint = endpoint
 		return nil
 	})
 }

@@ -32,7 +32,7 @@ type memberTable interface {
 type roster struct {
 	table func() memberTable // nil result: no store yet
 	self  func() store.Member
-	save  func([]store.Member) error
+	save  func() error
 	log   *slog.Logger
 	wake  chan struct{}          // buffer 1: one pending refresh is enough
 	fired func()                 // the list changed
@@ -155,7 +155,7 @@ func (r *roster) set(rows []store.Member) error {
 		return nil
 	}
 	r.fired()
-	return r.save(rows)
+	return r.save()
 }
 
 func sameMember(a, b store.Member) bool {
