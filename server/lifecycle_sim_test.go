@@ -145,12 +145,14 @@ func TestSimulatedRemovedMemberIsForgottenByAll(t *testing.T) {
 		a, b, c := chain(s)
 		d := s.node("n4", joining(a)).start()
 		s.formed(5*time.Second, a, b, c, d)
-		var p struct {
-			Code muster.Code
-			Fix  string
-		}
-		if err := json.Unmarshal(b.order("n3", "remove", "", http.StatusConflict), &p); err != nil || p.Code != muster.CodeMemberAlive || !strings.Contains(p.Fix, "muster leave") {
-			s.t.Errorf("removing a live member: %+v %v", p, err)
+		for _, n := range []*simNode{a, b} { // the config home, and one that asks it
+			var p struct {
+				Code muster.Code
+				Fix  string
+			}
+			if err := json.Unmarshal(n.order("n3", "remove", "", http.StatusConflict), &p); err != nil || p.Code != muster.CodeMemberAlive || !strings.Contains(p.Fix, "muster leave") {
+				s.t.Errorf("removing a live member at %s: %+v %v", n.name, p, err)
+			}
 		}
 		c.kill()
 		s.within(5*time.Second, func() error { return call("n3", muster.StateDead, a, b, d) })

@@ -62,6 +62,16 @@ func mutants() []mutant {
 			file: "link/conn.go", old: "twin := o.hello.Boot.Counter == c.hello.Boot.Counter", new: "twin := false",
 			pkg: "./link", run: "TestAnEqualBootCounterIsAClone",
 		},
+		{
+			rule: "nobody is reaped without a majority in sight",
+			file: "server/reap.go", old: "case 2*healthy <= len(s.rows):", new: "case false:",
+			pkg: "./server", run: "TestSimulatedPartitionReapsNobodyOnTheSmallSide",
+		},
+		{
+			rule: "no heartbeat follows a good-bye",
+			file: "server/roster.go", old: "r.gone() || r.left.Load()", new: "r.gone()",
+			pkg: "./server", run: "TestSimulatedReapingTakesTheGoneByTheirAge",
+		},
 	}
 }
 
