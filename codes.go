@@ -52,6 +52,7 @@ const (
 const (
 	CodeWaitingForPeers     Code = "waiting-for-peers"
 	CodeNotFormed           Code = "not-formed"
+	CodeAlreadyFormed       Code = "already-formed"
 	CodeClusterMismatch     Code = "cluster-mismatch"
 	CodeNameInUse           Code = "name-in-use"
 	CodeClone               Code = "clone"
@@ -114,6 +115,8 @@ const (
 	CodeAdvertise      Code = "advertise"
 	CodePlaintext      Code = "plaintext"
 	CodeInsecure       Code = "insecure"
+	CodeMemberAlive    Code = "member-alive"
+	CodeMemberGone     Code = "member-gone"
 	CodeMembersMissing Code = "members-missing"
 	CodeConfigLag      Code = "config-lag"
 	CodeOK             Code = "ok"
@@ -220,6 +223,9 @@ func joinCodes() []CodeInfo {
 		{CodeNotFormed, 503, 3, "the node belongs to no cluster yet",
 			"a node that was told to join does not form a cluster of its own",
 			"wait, or look at /ready of the node that answered"},
+		{CodeAlreadyFormed, 409, 6, "there is a cluster already",
+			"a cluster is formed once; this node, or one that it knows of, belongs to one",
+			"let the node join that cluster: --cluster-join-endpoint; to move a node to another cluster, stop it and run muster cluster forget"},
 		{CodeClusterMismatch, 409, 6, "the other node belongs to another cluster",
 			"both were formed on their own, or an address was reused",
 			"point --cluster-join-endpoint at the right cluster; to move a node, stop it and empty its data directory"},
@@ -385,6 +391,12 @@ func nodeCodes() []CodeInfo {
 		{CodeInsecure, 0, 3, "the node runs with less protection",
 			"it was started with --insecure: its cookie was made on the spot, and logins may cross the network in plain HTTP",
 			"remove --insecure and pass --cluster-cookie-file"},
+		{CodeMemberAlive, 409, 6, "the member still takes part",
+			"only a member that is dead or has left can be taken off the list: a live one would put itself back at once",
+			"to let it go for good: muster leave --addr ITS-ADDRESS; else stop it and wait until it is dead or left"},
+		{CodeMemberGone, 409, 6, "the member takes no part now",
+			"a member speaks only for itself, and this one is dead or has left",
+			"start it first; to take it off the list: muster node remove NAME"},
 		{CodeMembersMissing, 0, 3, "not every member is healthy",
 			"a member is suspect, dead or unreachable",
 			"ask why: muster why NAME"},

@@ -23,7 +23,7 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
-		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, read: n.strays, rows: n.state.Peers(),
 	}
 }
 
@@ -47,7 +47,7 @@ func (n *node) buildSeeker() (err error) {
 		ClusterName: n.cfg.ClusterName, Store: store.KindSQLite, StoreFixed: n.cfg.Store == StoreSQLite,
 		JoinEndpoints: n.cfg.JoinEndpoints, JoinNodeID: n.cfg.JoinNodeID,
 		Expect: n.cfg.BootstrapExpect, Formation: n.cfg.Formation,
-		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.draining.Load,
+		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.leaving.Load,
 		Joined: n.joined, Gossip: func(ctx context.Context, ids ...muster.NodeID) error { return n.gossip.Join(ctx, ids...) },
 		Admitted: n.admitted, OnAlarm: n.alarm,
 		Log: n.log, Metrics: n.cfg.Metrics,
@@ -108,7 +108,7 @@ func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
 func (n *node) meta() gossip.Meta {
 	return gossip.Meta{
 		Endpoint: n.endpoint, Zone: n.cfg.Zone, Version: n.cfg.Version,
-		Role: n.cfg.Role, Draining: n.draining.Load(),
+		Role: n.cfg.Role, Draining: n.isDraining(),
 	}
 }
 
@@ -186,6 +186,7 @@ func (n *node) memberChanged(e gossip.Event) {
 	}
 	n.journal.add(muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text})
 	n.logMember(e)
+	n.facts.of(e.Member) // asks for what is not known
 	n.roster.poke()
 	n.changed.fire()
 }

@@ -85,11 +85,11 @@ func TestStartRefusals(t *testing.T) {
 			if !slices.Contains(c.args, "--cluster-cookie-file") && c.code != muster.CodeCookieMissing {
 				args = append(args, "--cluster-cookie-file", cookie)
 			}
-			p := launch(t, append(args, c.args...)...)
+			p := launch(t, nil, append(args, c.args...)...)
 			if exit := p.exit(2 * time.Second); exit != c.exit {
 				t.Errorf("exit %d, want %d", exit, c.exit)
 			}
-			out := p.out.String()
+			out := p.Output()
 			for _, want := range append(c.want, string(c.code)) {
 				if !strings.Contains(out, want) {
 					t.Errorf("output lacks %q:\n%s", want, out)
@@ -100,6 +100,22 @@ func TestStartRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMisspeltVariableStopsTheStart, and the variables of a Kubernetes Service do not.
+func TestMisspeltVariableStopsTheStart(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	args := []string{"serve", "--data-dir", filepath.Join(c.dir, "n1"), "--mgmt-bind", fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	code, _, stderr := run(t, []string{"MUSTER_CLUSTER_COOKIE_FIEL=" + c.cookie}, args...)
+	const want = "error: muster reads no variable MUSTER_CLUSTER_COOKIE_FIEL\n  fix: did you mean MUSTER_CLUSTER_COOKIE_FILE? otherwise unset it\n"
+	if code != 2 || !strings.HasPrefix(stderr, want) {
+		t.Errorf("exit %d, want 2 and\n%s\ngot\n%s", code, want, stderr)
+	}
+	n := c.node("n2")
+	n.env = []string{"MUSTER_SERVICE_HOST=10.96.0.7", "MUSTER_SERVICE_PORT=9113", "MUSTER_PORT=tcp://10.96.0.7:9113", "MUSTER_PORT_9113_TCP_ADDR=10.96.0.7"}
+	n.up()
+	all(t, 5*time.Second, n)
 }
 
 // addressesOfThisMachine returns one address that other machines could use.
@@ -142,8 +158,8 @@ func TestDataDirectoryInUse(t *testing.T) {
 	c := newCluster(t)
 	c.node("n1").up()
 	second := c.node("n1").start()
-	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.out.String(), string(muster.CodeDataDirInUse)) {
-		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.out)
+	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.Output(), string(muster.CodeDataDirInUse)) {
+		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.Output())
 	}
 }
 
@@ -163,8 +179,8 @@ func TestWrongCookie(t *testing.T) {
 	if _, err := s.get("/health", nil); err != nil {
 		t.Errorf("a refused joiner is still alive: %v", err)
 	}
-	if !strings.Contains(s.out.String(), string(muster.CodeCookieMismatch)) {
-		t.Errorf("the joiner's log does not name the reason:\n%s", s.out)
+	if !strings.Contains(s.Output(), string(muster.CodeCookieMismatch)) {
+		t.Errorf("the joiner's log does not name the reason:\n%s", s.Output())
 	}
 
 	sockets, goroutines := n1.sockets(), n1.goroutines()
