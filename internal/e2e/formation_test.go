@@ -171,7 +171,7 @@ func TestSameParametersForTheFourthNodeAndForRestarts(t *testing.T) {
 	}
 }
 
-func (n *node) powerCut() { n.kill() }
+func (n *node) powerCut() { n.Kill() }
 
 // bye ends the node with SIGTERM.
 func (n *node) bye() {
@@ -203,7 +203,7 @@ func TestNodeThatLeftComesBackWithTheSameCommand(t *testing.T) {
 	id := oneID(t, nodes...)
 	var leaver *node
 	for _, n := range nodes {
-		if strings.Contains(n.out.String(), "cluster bootstrap successful") {
+		if strings.Contains(n.Output(), "cluster bootstrap successful") {
 			continue // it keeps the configuration of the others
 		}
 		if code, _, stderr := run(t, nil, "leave", "--addr", n.url(), "--cluster-cookie-file", c.cookie); code != 0 {
@@ -268,14 +268,14 @@ func TestFormerIsKilledAndReplaced(t *testing.T) {
 	startAll(nodes...)
 	all(t, 10*time.Second, nodes...)
 	id := oneID(t, nodes...)
-	i := slices.IndexFunc(nodes, func(n *node) bool { return strings.Contains(n.out.String(), "cluster bootstrap successful") })
+	i := slices.IndexFunc(nodes, func(n *node) bool { return strings.Contains(n.Output(), "cluster bootstrap successful") })
 	if i < 0 {
 		t.Fatal("nobody says that it formed the cluster")
 	}
 	former := nodes[i]
 	rest := slices.Delete(slices.Clone(nodes), i, i+1)
 	old := former.mustStatus().NodeID
-	former.kill()
+	former.Kill()
 	if err := os.RemoveAll(filepath.Join(c.dir, former.name)); err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestFormerIsKilledAndReplaced(t *testing.T) {
 	}
 	for _, n := range rest {
 		eventually(t, 5*time.Second, func() error {
-			if !strings.Contains(n.out.String(), "name taken over") {
+			if !strings.Contains(n.Output(), "name taken over") {
 				return fmt.Errorf("%s does not say that the name was taken over", n.name)
 			}
 			return nil
