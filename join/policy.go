@@ -2,6 +2,7 @@ package join
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,14 +40,7 @@ type Policy struct {
 	cfg PolicyConfig
 
 	mu      sync.Mutex
-	foreign map[runOf]foreigner
-}
-
-// runOf names one run of a node. Members of another cluster are known without
-// their boot.
-type runOf struct {
-	id   muster.NodeID
-	boot muster.Boot
+	foreign map[string]foreigner // by what makes an alarm another one
 }
 
 type foreigner struct {
@@ -70,7 +64,7 @@ func NewPolicy(cfg PolicyConfig) *Policy {
 	if cfg.Seen == nil {
 		cfg.Seen = func(link.Hello) {}
 	}
-	return &Policy{cfg: cfg, foreign: map[runOf]foreigner{}}
+	return &Policy{cfg: cfg, foreign: map[string]foreigner{}}
 }
 
 // Admit returns nil if the peer may use the channel, or why it may not.
@@ -102,7 +96,7 @@ func (p *Policy) mirror(self link.Self, hello link.Hello) *muster.Error {
 	}
 	err := muster.Errorf(muster.CodeClone, "another live process at %s has the identity of %s",
 		muster.Printable(hello.Endpoint), describe(self.ID, self.Name))
-	p.alarm(runOf{hello.ID, hello.Boot}, foreigner{code: err.Code, text: err.Text})
+	p.Sighted(err.Code, err.Text)
 	return err
 }
 
@@ -110,36 +104,43 @@ func (p *Policy) stranger(self link.Self, own Cluster, hello link.Hello) *muster
 	err := muster.Errorf(muster.CodeClusterMismatch, "%s belongs to cluster %s, %s to cluster %s",
 		describe(self.ID, self.Name), clusterName(own), describe(hello.ID, hello.Name), hello.Cluster)
 	text := err.Text + " (at " + muster.Printable(hello.Endpoint) + "); both have the same cookie"
-	p.alarm(runOf{id: hello.ID}, foreigner{code: err.Code, text: text})
+	p.alarm(string(hello.ID), foreigner{code: err.Code, text: text})
 	return err
+}
+
+// Sighted takes in an alarm of the link, about two processes with one identity. It
+// stands as a problem for a while, and is passed on once for as long as it goes on.
+func (p *Policy) Sighted(code muster.Code, text string) {
+	what, _, _ := strings.Cut(text, ": boot ") // behind it are ports, others at each call
+	p.alarm(what, foreigner{code: code, text: text})
 }
 
 // alarm tells of a node of another cluster, or of a copy of this one, once while
 // it goes on.
-func (p *Policy) alarm(run runOf, f foreigner) {
-	if p.remember(run, f) {
+func (p *Policy) alarm(what string, f foreigner) {
+	if p.remember(what, f) {
 		p.cfg.OnAlarm(f.code, f.text)
 	}
 }
 
 // remember notes whom this node has met that should not be there; true if that is
 // news.
-func (p *Policy) remember(run runOf, news foreigner) bool {
+func (p *Policy) remember(what string, news foreigner) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for run, f := range p.foreign {
+	for old, f := range p.foreign {
 		if now.Sub(f.last) >= foreignFor {
-			delete(p.foreign, run)
+			delete(p.foreign, old)
 		}
 	}
-	f, known := p.foreign[run]
+	f, known := p.foreign[what]
 	if !known {
 		f = news
 		f.since = now
 	}
 	f.text, f.last = news.text, now
-	p.foreign[run] = f
+	p.foreign[what] = f
 	return !known
 }
 

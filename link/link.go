@@ -323,7 +323,7 @@ func (l *Link) awaitRun(ctx context.Context) error {
 
 // alarm reports another process with our identity.
 func (l *Link) alarm(err *muster.Error) {
-	l.log.Error("another process has this node's identity", "code", err.Code, "text", err.Text)
+	l.log.Debug("two processes have one identity", "code", err.Code, "text", err.Text)
 	if l.cfg.OnAlarm != nil {
 		l.cfg.OnAlarm(err.Code, err.Text)
 	}

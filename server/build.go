@@ -87,7 +87,7 @@ func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
 		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
-		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
+		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.seeker.Policy().Sighted,
 		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/config"
@@ -86,9 +88,10 @@ type simNode struct {
 	mirror *memMirror
 	conn   *memory.Store // to the database of all
 
-	server *server.Server
-	cancel context.CancelFunc
-	done   chan error
+	metrics *prometheus.Registry // of the last start
+	server  *server.Server
+	cancel  context.CancelFunc
+	done    chan error
 }
 
 func (s *sim) node(name string, change func(*server.Config)) *simNode {
@@ -105,7 +108,9 @@ func (n *simNode) start() *simNode {
 	if err != nil {
 		n.s.t.Fatal(err)
 	}
+	n.metrics = prometheus.NewRegistry()
 	cfg := server.Config{
+		Metrics:  n.metrics,
 		NodeName: n.name, Advertise: n.url(), AllowedHosts: []string{n.name}, Cookies: n.s.ring,
 		Listener: listener, Dial: host.Dial,
 		OpenStore:  n.openStore,

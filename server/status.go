@@ -217,7 +217,8 @@ func (n *node) Conditions() []muster.Condition {
 	if !joined.OK {
 		joined.Text = cmp.Or(st.Waiting, "waiting for the other members")
 		if len(st.Problems) > 0 {
-			joined.Text, joined.Fix = st.Problems[0].Text, st.Problems[0].Fix
+			joined.Text += ": " + st.Problems[0].Text
+			joined.Fix = st.Problems[0].Fix
 		}
 	}
 	synced := muster.Condition{Code: muster.CodeNotSynced, OK: r.Source != "", Since: r.Since, Text: "configuration from " + r.Source}

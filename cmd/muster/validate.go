@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -39,10 +40,10 @@ func (l *loader) finishStore() {
 func (l *loader) checkJoining() {
 	s := &l.settings
 	if s.JoinNodeID != "" && len(s.JoinEndpoints) == 0 {
-		l.fault(muster.CodeUsage, "--cluster-join-node-id has no effect without --cluster-join-endpoint")
+		l.fault(muster.CodeUsage, "%s has no effect without %s", everyName("cluster-join-node-id"), everyName("cluster-join-endpoint"))
 	}
 	if s.discoverStore && !strings.HasPrefix(s.Store.Reveal(), "postgres") {
-		l.fault(muster.CodeUsage, "--discovery store needs a Postgres config store: it reads the member table there")
+		l.fault(muster.CodeUsage, "%s: store reads the member table of a Postgres database, and %s names none", everyName("discovery"), everyName("config-store"))
 	}
 	if !s.standalone {
 		return
@@ -52,6 +53,17 @@ func (l *loader) checkJoining() {
 			l.fault(muster.CodeBadConfig, "%s has no effect: cluster_config.enabled is false", name)
 		}
 	}
+}
+
+// everyName is an option by its flag, its variable and its place in the file: who
+// has given half of a setting may have used any of them.
+func everyName(flag string) string {
+	for _, o := range options() {
+		if o.flag == flag {
+			return fmt.Sprintf("%s (%s, %s in the file)", o.name(), o.env(), o.keys[0])
+		}
+	}
+	return "--" + flag
 }
 
 // secureEndpoints gives addresses without a scheme https where this node serves

@@ -75,8 +75,8 @@ func TestOptionsWithoutEffectAreRefused(t *testing.T) {
 	t.Parallel()
 	standalone := write(t, "node.yaml", "cluster_config: {enabled: false}\n")
 	for _, tt := range []struct{ args, says string }{
-		{"--cluster-join-node-id=n1", "--cluster-join-node-id has no effect"},
-		{"--discovery=store", "--discovery store needs a Postgres config store"},
+		{"--cluster-join-node-id=n1", "cluster_config.join_node_id in the file) has no effect without --cluster-join-endpoint"},
+		{"--discovery=store", "--discovery (MUSTER_DISCOVERY, cluster_config.discovery in the file): store reads the member table"},
 		{"--config=" + standalone + " --cluster-join-endpoint=a:1", "--cluster-join-endpoint has no effect"},
 		{"--config=" + standalone + " --bootstrap-expect=3", "--bootstrap-expect has no effect"},
 		{"--config=" + write(t, "gossip.yaml", "cluster_config: {gossip: {port: 10101}}\n"), "gossip rides on the management port"},

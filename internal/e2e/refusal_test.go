@@ -70,7 +70,7 @@ func TestStartRefusals(t *testing.T) {
 		{"link-local advertised", []string{"--mgmt-advertise", "[fe80::1]:9113"}, 2, muster.CodeAdvertise, []string{"fe80::1", "this machine has"}},
 		{"loopback towards another machine", []string{"--cluster-join-endpoint", "192.0.2.1:9113"}, 2, muster.CodeAdvertise, []string{"192.0.2.1", "--mgmt-bind 0.0.0.0:", "it has"}},
 		{"node id without an endpoint", []string{"--cluster-join-node-id", "n1"}, 2, muster.CodeUsage, []string{"--cluster-join-node-id", "MUSTER_CLUSTER_JOIN_NODE_ID", "cluster_config.join_node_id", "--cluster-join-endpoint"}},
-		{"formation never without a way in", []string{"--formation", "never"}, 2, muster.CodeUsage, []string{"--formation", "MUSTER_FORMATION", "cluster_config.formation", "--cluster-join-endpoint"}},
+		{"database discovery without a database", []string{"--discovery", "store"}, 2, muster.CodeUsage, []string{"--discovery", "MUSTER_DISCOVERY", "cluster_config.discovery", "--config-store", "MUSTER_CONFIG_STORE"}},
 		{"missing cookie file", []string{"--cluster-cookie-file", filepath.Join(dir, "absent")}, 2, "", []string{"absent"}},
 		{"port busy", []string{"--mgmt-bind", busy.Addr().String()}, 1, muster.CodeAddressInUse, []string{busy.Addr().String()}},
 		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeUsage, []string{"--cluster-node-name"}},
