@@ -102,7 +102,7 @@ func (p *peer) nextStepLocked(now time.Time) step {
 }
 
 func (p *peer) mayDialLocked(now time.Time) bool {
-	return !p.dialing && !p.stopped && p.endpoint != "" && !now.Before(p.notBefore)
+	return !p.dialing && !p.stopped && p.endpoint != "" && !now.Before(p.notBefore) && !now.Before(p.yieldUntil)
 }
 
 // begin does a step in a goroutine of its own. Before Run it does nothing: Run wakes
