@@ -24,8 +24,9 @@ type conn struct {
 	kid     string
 	remote  string // address of the socket
 	since   time.Time
-	token   string // of a dial-back
-	up      bool   // admitted by both sides; guarded by registry.mu
+	begun   time.Time // of the handshake
+	token   string    // of a dial-back
+	up      bool      // admitted by both sides; guarded by registry.mu
 
 	ctx    context.Context // ends when the connection is closed
 	cancel context.CancelFunc
@@ -38,7 +39,7 @@ type conn struct {
 func (l *Link) newConn(s *session, hello Hello, h handshake) *conn {
 	c := &conn{
 		session: s, hello: hello, channel: h.channel, inbound: !s.client, kid: h.key.ID, token: h.token,
-		remote: s.nc.RemoteAddr().String(), since: time.Now(),
+		remote: s.nc.RemoteAddr().String(), since: time.Now(), begun: h.begun,
 	}
 	c.ctx, c.cancel = context.WithCancel(l.ctx)
 	l.reg.add(c)
@@ -59,6 +60,9 @@ var (
 	errNewBoot  = errors.New("link: the peer has restarted")
 	errRevoked  = errors.New("link: the cookie of the connection is not accepted any more")
 	errEvicted  = errors.New("link: too many unfinished handshakes")
+	errReplay   = errors.New("message 1 was seen before")
+	errHello    = errors.New("the hello does not verify")
+	errRecord   = errors.New("record does not open")
 	errTooSlow  = errors.New("link: the peer did not take what was sent to it within 2 s")
 )
 

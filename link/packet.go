@@ -141,12 +141,13 @@ func (p *peer) write() {
 			p.wake() // something may wait for a dial
 			return
 		}
+		begun := time.Now()
 		if err := c.session.write(b.buf.b); err != nil {
 			p.removeLink(c)
 			p.writeFailed(b, err)
 			continue
 		}
-		p.l.metrics.sent(b)
+		p.l.metrics.sent(b, time.Since(begun))
 		putBuffer(&p.l.bufs, b.buf)
 	}
 }

@@ -58,6 +58,7 @@ type peer struct {
 	down       *net.OpError // what Send returns until notBefore
 	lastErr    error
 	since      time.Time // of the last change between up and down
+	ended      string    // why the last link did, while none is up
 	tripper    *pooledTransport
 	stopped    bool
 }
@@ -199,6 +200,9 @@ func (p *peer) addLink(c *conn) {
 		p.links = append(p.links, c)
 	}
 	if len(p.links) == 1 {
+		if p.ended != "" {
+			p.l.metrics.reconnects.WithLabelValues(p.ended).Inc()
+		}
 		p.since = time.Now()
 		p.dropStaleLocked(p.since)
 	}
@@ -248,7 +252,7 @@ func (p *peer) removeLink(c *conn) {
 	if len(p.links) > 0 {
 		return
 	}
-	p.since, p.lastErr = time.Now(), c.closedBy()
+	p.since, p.lastErr, p.ended = time.Now(), c.closedBy(), endingOf(c.closedBy())
 	p.queue.waitSince(p.since)
 }
 
