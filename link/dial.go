@@ -218,9 +218,13 @@ func lastWord(nc net.Conn, err error) error {
 
 // readAnswer reads the answer's header. The result has what was read ahead.
 func readAnswer(nc net.Conn, u *url.URL, h handshake, wsKey string) (*bufio.Reader, error) {
-	limited := &io.LimitedReader{R: nc, N: 16 << 10} // of the header
+	watched := &patient{Reader: nc}
+	limited := &io.LimitedReader{R: watched, N: 16 << 10} // of the header
 	br := bufio.NewReaderSize(limited, 4096)
 	resp, err := http.ReadResponse(br, nil)
+	if err != nil && watched.err != nil {
+		err = watched.err // half a line is no proof of another protocol
+	}
 	if err != nil {
 		return nil, notHTTP(u, err)
 	}
@@ -232,6 +236,23 @@ func readAnswer(nc net.Conn, u *url.URL, h handshake, wsKey string) (*bufio.Read
 	}
 	limited.N = math.MaxInt64
 	return br, nil
+}
+
+// patient remembers that we ran out of patience: a parser that was cut off in the
+// middle of a line complains about the line.
+type patient struct {
+	io.Reader
+
+	err error
+}
+
+// Read reads.
+func (p *patient) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if isTimeout(err) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		p.err = err
+	}
+	return n, err
 }
 
 // notHTTP tells an answer that makes no sense from none at all.
