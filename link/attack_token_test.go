@@ -78,11 +78,10 @@ func (a *asked) refused(t *testing.T, what string, w *wire) {
 	if n := len(a.member.in.streams); n != 0 {
 		t.Errorf("%s: %d streams reached the receiver", what, n)
 	}
-	for _, l := range a.member.Links() {
-		if l.Channel != link.ChannelPacket {
-			t.Errorf("%s: a %s link of %s is up", what, l.Channel, l.Name)
-		}
-	}
+	eventually(t, what+": nothing but the packet link is up", func() bool {
+		links := a.member.Links()
+		return len(links) == 1 && links[0].Channel == link.ChannelPacket
+	})
 }
 
 // honest presents the right token and checks that the member gets that connection.
