@@ -16,7 +16,8 @@ const maxHalfOpen = 512
 // many, the oldest one goes: a caller that is honest has long been served by then.
 type halfOpen struct {
 	mu   sync.Mutex
-	open []net.Conn // oldest first
+	open []net.Conn            // oldest first
+	idle map[net.Conn]struct{} // between two requests
 }
 
 // halfOpenKey is the context key of a request's connection.
@@ -24,7 +25,7 @@ type halfOpenKey struct{}
 
 // guardHalfOpen makes a server keep count.
 func guardHalfOpen(srv *http.Server) {
-	h, next := &halfOpen{}, srv.Handler
+	h, next := &halfOpen{idle: map[net.Conn]struct{}{}}, srv.Handler
 	srv.ConnState = h.changed
 	srv.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return context.WithValue(ctx, halfOpenKey{}, nc)
@@ -37,23 +38,26 @@ func guardHalfOpen(srv *http.Server) {
 	})
 }
 
-// changed follows a connection: it is half open from its start, and from the first
-// byte of each further request.
+// changed follows a connection: it is half open from its start, and again from the
+// first byte of each further request.
 func (h *halfOpen) changed(nc net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew, http.StateActive:
-		h.add(nc)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, waited := h.idle[nc]
+	delete(h.idle, nc)
+	switch {
+	case state == http.StateNew || state == http.StateActive && waited:
+		h.addLocked(nc)
+	case state == http.StateActive: // its first request: it is counted already, or was closed
+	case state == http.StateIdle:
+		h.idle[nc] = struct{}{}
+		h.removeLocked(nc)
 	default:
-		h.remove(nc)
+		h.removeLocked(nc)
 	}
 }
 
-func (h *halfOpen) add(nc net.Conn) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if slices.Contains(h.open, nc) {
-		return
-	}
+func (h *halfOpen) addLocked(nc net.Conn) {
 	if h.open = append(h.open, nc); len(h.open) > maxHalfOpen {
 		oldest := h.open[0]
 		h.open = slices.Delete(h.open, 0, 1)
@@ -64,6 +68,10 @@ func (h *halfOpen) add(nc net.Conn) {
 func (h *halfOpen) remove(nc net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.removeLocked(nc)
+}
+
+func (h *halfOpen) removeLocked(nc net.Conn) {
 	if i := slices.Index(h.open, nc); i >= 0 {
 		h.open = slices.Delete(h.open, i, i+1)
 	}

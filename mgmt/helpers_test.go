@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,8 @@ type fakeNode struct {
 	mu         sync.Mutex
 	status     muster.Status
 	members    []muster.Member
+	observers  map[muster.NodeID][]muster.Observer
+	matrix     muster.Matrix
 	conditions []muster.Condition
 	left       bool
 }
@@ -116,6 +119,18 @@ func (n *fakeNode) Members() []muster.Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.members
+}
+
+func (n *fakeNode) Observers(id muster.NodeID) []muster.Observer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.observers[id]
+}
+
+func (n *fakeNode) Matrix() muster.Matrix {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.matrix
 }
 
 func (n *fakeNode) Conditions() []muster.Condition {
@@ -327,6 +342,7 @@ func newFakeNode() *fakeNode {
 				Tags: map[string]string{"rack": "7"}, Healthy: true, Self: true},
 			{ID: "7a000000-0000-8000-8000-000000000002", Name: "n2", State: muster.StateAlive, Since: since, Role: muster.RoleObserver, Zone: "b", Healthy: true},
 		},
+		matrix: muster.Matrix{Members: []muster.MatrixMember{}, Rows: []muster.MatrixRow{}, Broken: []muster.BrokenLink{}},
 		conditions: []muster.Condition{
 			{Code: muster.CodeNotFormed, OK: true, Since: since, Text: "formed"},
 			{Code: muster.CodeNotSynced, OK: true, Since: since, Text: "revision 0"},
@@ -430,4 +446,49 @@ func (s *surface) want(t *testing.T, status int, c call) answer {
 		t.Fatalf("%s %s answered %d, want %d: %s", c.method, c.path, a.status, status, a.body)
 	}
 	return a
+}
+
+func (n *fakeNode) order(id muster.NodeID, change func(*muster.Member)) error {
+	n.edit(func(n *fakeNode) {
+		for i := range n.members {
+			if n.members[i].ID == id {
+				n.members = slices.Clone(n.members)
+				change(&n.members[i])
+			}
+		}
+	})
+	return nil
+}
+
+func (n *fakeNode) Drain(_ context.Context, id muster.NodeID, o muster.Order) error {
+	return n.order(id, func(m *muster.Member) { m.State, m.Reason = muster.StateDraining, "drained "+o.String() })
+}
+
+func (n *fakeNode) Resume(_ context.Context, id muster.NodeID, _ muster.Order) error {
+	return n.order(id, func(m *muster.Member) { m.State, m.Reason = muster.StateAlive, "" })
+}
+
+func (n *fakeNode) Remove(_ context.Context, id muster.NodeID, _ muster.Order) error {
+	n.edit(func(n *fakeNode) {
+		n.members = slices.DeleteFunc(slices.Clone(n.members), func(m muster.Member) bool { return m.ID == id })
+	})
+	return nil
+}
+
+func (n *fakeNode) Reapable() muster.ReapPlan {
+	return muster.ReapPlan{Held: "reaping is switched off"}
+}
+
+func (n *fakeNode) Cluster() muster.ClusterInfo {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return muster.ClusterInfo{ID: n.status.ClusterID, Name: n.status.ClusterName, NodeID: n.status.NodeID}
+}
+
+func (n *fakeNode) Form(context.Context, muster.Order) error {
+	if id := n.Status().ClusterID; id != "" {
+		return muster.Errorf(muster.CodeAlreadyFormed, "n1 belongs to cluster %s already", id)
+	}
+	n.edit(func(n *fakeNode) { n.status.ClusterID = testCluster })
+	return nil
 }

@@ -20,13 +20,17 @@ import (
 // Node is what the surface asks of the node it belongs to.
 type Node interface {
 	Status() muster.Status
-	Members() []muster.Member // in any order
+	Members() []muster.Member                  // in any order
+	Observers(muster.NodeID) []muster.Observer // of one member, all of them
+	Matrix() muster.Matrix
 	Conditions() []muster.Condition
 	// Changed returns a channel that is closed when one of the above changes.
 	Changed() <-chan struct{}
 	// Leave takes the node out of the cluster for good. It returns when the
 	// others know; the process ends some time after.
 	Leave(ctx context.Context) error
+
+	Lifecycle
 }
 
 // ConfigStore is what the surface asks of the node's copy of the configuration.

@@ -65,6 +65,9 @@ type Config struct {
 	Profile    string        // of gossip: lan (default), safe, wan, local
 	DrainDelay time.Duration // between "not ready" and leaving, at the end; default 0
 
+	ReapLeftAfter time.Duration // take members that left off the durable list then; 0 = never
+	ReapDeadAfter time.Duration // take members that are dead off the durable list then; 0 = never
+
 	AuthAnonymous string // none, status (default), read
 	MetricsPublic bool
 
@@ -82,6 +85,8 @@ type Config struct {
 	OpenMirror func() (replica.Mirror, error)
 	// OpenState replaces the node's own files.
 	OpenState func() (*join.State, error)
+	// Now replaces the clock that this node shows to others and compares with theirs.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
@@ -100,6 +105,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Tags == nil {
 		c.Tags = map[string]string{}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -50,6 +51,7 @@ type node struct {
 	finder  *discovery.Poller // nil: no discovery
 	roster  *roster
 	facts   *factbook
+	lookout *lookout
 	keys    *keybook
 	cookies *keyring
 	journal *journal
@@ -57,12 +59,12 @@ type node struct {
 	logins  *auth.Logins
 	api     *mgmt.API
 
-	shared   store.Store          // the database that was configured; nil: none
-	core     atomic.Pointer[core] // nil until the cluster is known
-	group    *group
-	draining atomic.Bool
-	forget   atomic.Bool // leave for good
-	stop     context.CancelFunc
+	shared  store.Store          // the database that was configured; nil: none
+	core    atomic.Pointer[core] // nil until the cluster is known
+	group   *group
+	leaving atomic.Bool
+	forget  atomic.Bool // leave for good
+	stop    context.CancelFunc
 }
 
 // newNode opens what can be refused (data directory, port), then builds the parts.
@@ -101,7 +103,7 @@ func (n *node) open() (err error) {
 		return err
 	}
 	n.endpoint, err = advertised(n.cfg.Advertise, port{n.bound, n.cfg.PathPrefix, n.cfg.TLS.served()}, n.cfg.JoinEndpoints)
-	return err
+	return errors.Join(err, reachableFrom(n.endpoint, n.cfg.JoinEndpoints))
 }
 
 func (n *node) openDataDir() (*join.State, error) {
@@ -155,7 +157,7 @@ func (n *node) build() error {
 		return err
 	}
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
-	n.facts = newFactbook(n)
+	n.facts, n.lookout = newFactbook(n), newLookout(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
@@ -181,8 +183,10 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("join", n.seeker.Run)
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
+	n.group.run("lookout", n.lookout.run)
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
+	n.group.run("reaping", n.reap)
 	n.log.InfoContext(ctx, "node started", "node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 	n.server.started.fire()
 
@@ -201,7 +205,7 @@ func (n *node) run(ctx context.Context) error {
 // leave tells everybody before the parts are stopped: not ready first, then the
 // drain delay, the durable list, gossip.
 func (n *node) leave() {
-	n.draining.Store(true)
+	n.leaving.Store(true)
 	n.changed.fire()
 	n.gossip.Refresh()
 	n.log.Info("leaving", "drain_delay", n.cfg.DrainDelay)
@@ -226,14 +230,16 @@ func (n *node) serveHTTP() {
 	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	srv.RegisterOnShutdown(n.api.Drain)
 	n.group.run("http", func(ctx context.Context) error {
-		go func() {
+		var ending sync.WaitGroup
+		defer ending.Wait()
+		ending.Go(func() {
 			<-ctx.Done()
 			end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 			defer cancel()
 			if srv.Shutdown(end) != nil {
 				_ = srv.Close() // whoever is left has had his time
 			}
-		}()
+		})
 		if err := srv.Serve(n.secured(n.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,7 @@ func (term *terminal) muster(t *testing.T, args ...string) int {
 type fakeCluster struct {
 	status  muster.Status
 	members []muster.Member
+	matrix  muster.Matrix
 
 	mu       sync.Mutex
 	docs     map[string]muster.Document
@@ -61,13 +63,25 @@ type fakeCluster struct {
 	left     bool
 	meddle   func(*fakeCluster) // runs before each write
 	keys     []muster.NodeKeys
+	orders   []string
+	plan     muster.ReapPlan
+	info     muster.ClusterInfo
 	statuses []func() (muster.Status, bool, error)
 }
 
 func newFakeCluster() *fakeCluster {
 	now := time.Now()
+	day := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	n3 := fakeMember("n3", muster.StateDead)
 	return &fakeCluster{
 		docs: map[string]muster.Document{},
+		info: muster.ClusterInfo{
+			ID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", Name: "demo", Size: 3, Members: 3, Formation: "promise", Expect: 3, Store: "sqlite",
+			HomeID: "11111111-1111-8111-8111-111111111111", HomeName: "n1", Epoch: 1, NodeID: "22222222-2222-8222-8222-222222222222", LocalNode: "n2", Accepted: []string{"9f3a41c0"},
+		},
+		plan: muster.ReapPlan{LeftAfter: 86400, DeadAfter: 259200, Size: 3, Most: 1, By: "n1", Members: []muster.Reapable{
+			{ID: n3.ID, Name: "n3", State: n3.State, SeenAt: day, Due: day.Add(72 * time.Hour), Reason: "dead for 2h5m0s; the limit is 72h0m0s"},
+		}},
 		status: muster.Status{
 			LocalNode: "n1", NodeID: "11111111-1111-8111-8111-111111111111", ClusterID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", ClusterName: "demo",
 			Members: 3, HealthyMembers: 3, ClusterSize: 3, ClusterHealth: muster.Healthy, Summary: "3 of 3 members healthy, all serve revision 7",
@@ -77,7 +91,31 @@ func newFakeCluster() *fakeCluster {
 			Problems:  []muster.Problem{},
 		},
 		members: []muster.Member{fakeMember("n1", muster.StateAlive), fakeMember("n2", muster.StateAlive), fakeMember("n3", muster.StateDead)},
+		matrix:  fakeMatrix(now),
 	}
+}
+
+// fakeMatrix has a link that works in one direction only, a death, and a node that has
+// said nothing.
+func fakeMatrix(now time.Time) muster.Matrix {
+	const alive, dead = muster.Mark(muster.StateAlive), muster.Mark(muster.StateDead)
+	x := muster.Matrix{
+		Rows: []muster.MatrixRow{
+			{Name: "n1", Heard: now.Add(-2500 * time.Millisecond), Marks: []muster.Mark{muster.MarkSelf, muster.MarkOneWay, dead}},
+			{Name: "n2", Heard: now.Add(-2500 * time.Millisecond), Marks: []muster.Mark{alive, muster.MarkSelf, dead}},
+			{Name: "n3", Marks: []muster.Mark{muster.MarkUnknown, muster.MarkUnknown, muster.MarkSelf}},
+		},
+		Broken: []muster.BrokenLink{{
+			From: "n1", To: "n2", OneWay: true, Channels: []string{"stream"}, Since: now.Add(-125 * time.Minute),
+			Reason: "state streams: no answer in time (packets and calls pass)",
+		}},
+	}
+	for i, r := range x.Rows {
+		m := fakeMember(r.Name, muster.StateAlive)
+		x.Rows[i].ID = m.ID
+		x.Members = append(x.Members, muster.MatrixMember{ID: m.ID, Name: m.Name})
+	}
+	return x
 }
 
 func fakeMember(name string, state muster.State) muster.Member {
@@ -87,8 +125,19 @@ func fakeMember(name string, state muster.State) muster.Member {
 		ID: muster.NodeID(id), Name: name, Endpoint: "http://10.0.0." + digit + ":9113", State: state, Since: time.Now().Add(-125 * time.Minute), Zone: "z" + digit, Region: "eu",
 		Role: muster.RoleVoter, Version: "v1.2.3", Boot: muster.Boot{Counter: 4}, RTT: 0.42, Healthy: state == muster.StateAlive, AppliedRevision: 7,
 		DiscoveredBy: "static", Self: name == "n1", Reason: map[bool]string{true: "", false: "no answer by packet or stream"}[state == muster.StateAlive],
-		Tags: map[string]string{"disk": "ssd", "rack": "r" + digit},
+		Tags: map[string]string{"disk": "ssd", "rack": "r" + digit}, ClockSkew: map[bool]float64{true: -1250}[name == "n2"],
+		Observers: fakeObservers(name),
 	}
+}
+
+func fakeObservers(of string) []muster.Observer {
+	if of != "n2" {
+		return []muster.Observer{}
+	}
+	return []muster.Observer{{
+		ID: "33333333-3333-8333-8333-333333333333", Name: "n3", State: muster.StateAlive, Since: time.Now().Add(-125 * time.Minute),
+		Link: muster.LinkOneWay, Reason: "calls: connection refused",
+	}}
 }
 
 func (c *fakeCluster) StatusWhen(_ context.Context, w client.When) (muster.Status, bool, error) {
@@ -102,6 +151,8 @@ func (c *fakeCluster) StatusWhen(_ context.Context, w client.When) (muster.Statu
 	}
 	return c.status, c.status.HealthyMembers >= w.Expected, nil
 }
+
+func (c *fakeCluster) Matrix(context.Context) (muster.Matrix, error) { return c.matrix, nil }
 
 func (c *fakeCluster) Members(context.Context) ([]muster.Member, error) { return c.members, nil }
 
@@ -181,6 +232,58 @@ func (c *fakeCluster) admit(w client.Write) error {
 }
 
 func (c *fakeCluster) Keys(context.Context) ([]muster.NodeKeys, error) { return c.keys, nil }
+
+func (c *fakeCluster) MembersWhere(_ context.Context, f client.Filter) ([]muster.Member, error) {
+	fit := []muster.Member{}
+	for _, m := range c.members {
+		if fits(m, f) {
+			fit = append(fit, m)
+		}
+	}
+	return fit, nil
+}
+
+// fits filters as a node does.
+func fits(m muster.Member, f client.Filter) bool {
+	for _, tag := range f.Tags {
+		key, value, exact := strings.Cut(tag, "=")
+		if have, ok := m.Tags[key]; !ok || exact && have != value {
+			return false
+		}
+	}
+	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
+}
+
+func (c *fakeCluster) Drain(ctx context.Context, name string, o client.Order) (muster.Member, error) {
+	c.orders = append(c.orders, "drain "+name+" "+o.Reason)
+	m, err := c.Member(ctx, name)
+	m.State, m.Reason = muster.StateDraining, "drained by ada: "+o.Reason
+	return m, err
+}
+
+func (c *fakeCluster) Resume(ctx context.Context, name string, o client.Order) (muster.Member, error) {
+	c.orders = append(c.orders, "resume "+name+" "+o.Reason)
+	return c.Member(ctx, name)
+}
+
+func (c *fakeCluster) Remove(ctx context.Context, name, reason string) error {
+	m, err := c.Member(ctx, name)
+	if err == nil && !m.State.Gone() {
+		return muster.Errorf(muster.CodeMemberAlive, "%s is %s, says n1", m.Name, m.State)
+	}
+	c.orders = append(c.orders, "remove "+name+" "+reason)
+	return err
+}
+
+func (c *fakeCluster) Reapable(context.Context) (muster.ReapPlan, error) { return c.plan, nil }
+
+func (c *fakeCluster) Cluster(context.Context) (muster.ClusterInfo, error) { return c.info, nil }
+
+func (c *fakeCluster) Form(context.Context) (muster.ClusterInfo, error) {
+	c.orders = append(c.orders, "form")
+	return c.info, nil
+}
 
 func (c *fakeCluster) Leave(context.Context) error {
 	c.left = true

@@ -25,11 +25,19 @@ type cluster interface {
 	StatusWhen(ctx context.Context, w client.When) (status muster.Status, met bool, err error)
 	Members(ctx context.Context) ([]muster.Member, error)
 	Member(ctx context.Context, idOrName string) (muster.Member, error)
+	Matrix(ctx context.Context) (muster.Matrix, error)
 	ConfigGet(ctx context.Context, kind, name string) (muster.Document, error)
 	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)
+	MembersWhere(ctx context.Context, f client.Filter) ([]muster.Member, error)
+	Drain(ctx context.Context, idOrName string, o client.Order) (muster.Member, error)
+	Resume(ctx context.Context, idOrName string, o client.Order) (muster.Member, error)
+	Remove(ctx context.Context, idOrName, reason string) error
+	Reapable(ctx context.Context) (muster.ReapPlan, error)
+	Cluster(ctx context.Context) (muster.ClusterInfo, error)
+	Form(ctx context.Context) (muster.ClusterInfo, error)
 	Leave(ctx context.Context) error
 	LoginCode(ctx context.Context) (api.LoginCode, error)
 }
