@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/gossip"
 )
@@ -132,9 +130,31 @@ func TestMetricsFollowTheMembers(t *testing.T) {
 				t.Errorf("%s{%s} = %v, want %v to %v", name, label, got, want[0], want[1])
 			}
 		}
-		if err := n.registry.Register(prometheus.NewGauge(prometheus.GaugeOpts{Name: "muster_gossip_health_score"})); err == nil {
-			t.Error("health_score is not registered")
+		if n.metric(t, "link_rtt_seconds", "n01") == 0 || n.metric(t, "link_rtt_seconds", "n02") != 0 {
+			t.Error("a round trip is shown of the living and of nobody else")
 		}
+	})
+}
+
+// TestATroubledNodeShowsItsHealthScore: its own probes go unanswered, and others say
+// that it is suspect; the score goes back when the trouble is over.
+func TestATroubledNodeShowsItsHealthScore(t *testing.T) {
+	t.Parallel()
+	simulate(t, 1, func(t *testing.T, c *cluster) {
+		nodes := c.start(4)
+		c.within(time.Second, "all alive everywhere", sees(nodes, nodes, muster.StateAlive))
+		time.Sleep(5 * time.Second)
+		n := nodes[3]
+		if got := n.metric(t, "health_score", ""); got != 0 {
+			t.Fatalf("health_score %v of a node that is well", got)
+		}
+		c.setBlocked(true, nodes[:3], nodes[3:])
+		time.Sleep(3 * time.Second)
+		if got := n.metric(t, "health_score", ""); got == 0 {
+			t.Error("health_score is 0 on a node that hears nobody")
+		}
+		c.setBlocked(false, nodes[:3], nodes[3:])
+		c.within(time.Minute, "the score is back at 0", func() bool { return n.metric(t, "health_score", "") == 0 })
 	})
 }
 

@@ -24,6 +24,7 @@ type handshake struct {
 	target  muster.NodeID // the node that the client wants; empty = whoever answers
 	token   string        // of a dial-back; empty = it comes of its own accord
 	noise   *noise.HandshakeState
+	begun   time.Time
 }
 
 // upgrade is a request for a link whose headers and first message are in order.
@@ -93,7 +94,7 @@ func (l *Link) checkUpgrade(r *http.Request) (upgrade, int, *muster.Error) {
 		return upgrade{}, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "Muster-Noise: %w", err)
 	}
 	return l.checkOpening(upgrade{
-		handshake: handshake{channel: channel, key: Key{ID: kid}},
+		handshake: handshake{channel: channel, key: Key{ID: kid}, begun: time.Now()},
 		accept:    acceptKey(r.Header.Get("Sec-WebSocket-Key")),
 	}, m1)
 }
@@ -124,7 +125,7 @@ func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error)
 		return upgrade{}, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "message 1 does not fit the request")
 	}
 	if !l.seen.first(up.noise.PeerEphemeral(), time.Now()) {
-		return upgrade{}, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "message 1 was seen before")
+		return upgrade{}, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "%w", errReplay)
 	}
 	up.target, up.token = muster.NodeID(o.Target), o.Token
 	return up, 0, nil
@@ -280,7 +281,7 @@ func (l *Link) readClientHello(s *session, up upgrade) (*conn, error) {
 	}
 	kind, body, rest, err := cutFrame(rec)
 	if err != nil || kind != frameHello {
-		return nil, errors.New("the first record is no hello")
+		return nil, fmt.Errorf("%w: the first record is none", errHello)
 	}
 	hello, err := decodeHello(body, signedBytes(roleClient, up.channel, s.binding))
 	if err != nil {

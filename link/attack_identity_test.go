@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -50,6 +51,7 @@ func TestAGreaterBootReplacesASilentOne(t *testing.T) {
 	t.Parallel()
 	b, self := start(t, newSelf(t, "b")), newSelf(t, "hand")
 	first := enter(t, b, "packet", self)
+	receive(t, "up", b.ups)
 	next := self
 	next.Boot = muster.Boot{Counter: 2, Random: self.Boot.Random + 1}
 	w := enter(t, b, "packet", next)
@@ -58,5 +60,34 @@ func TestAGreaterBootReplacesASilentOne(t *testing.T) {
 	receive(t, "packet of the second", b.in.packets)
 	if got := b.seenAlarms(); len(got) != 0 {
 		t.Errorf("alarms %v", got)
+	}
+}
+
+// TestTwoBootsAtOnceDoNotBothGetIn: two processes with one identity come at the same
+// moment, before either of them is known. One of them stays, whoever it is.
+func TestTwoBootsAtOnceDoNotBothGetIn(t *testing.T) {
+	t.Parallel()
+	b := start(t, newSelf(t, "b"))
+	for range 30 {
+		self := newSelf(t, "hand")
+		other := self
+		other.Boot = muster.Boot{Counter: 2, Random: self.Boot.Random + 1}
+		first, second := knock(t, b.url, "packet", b.self.ID), knock(t, b.url, "packet", b.self.ID)
+		first.record(frameOf(16, helloOf(self, "packet", first.binding)))
+		second.record(frameOf(16, helloOf(other, "packet", second.binding)))
+		first.live(true)
+		second.live(true)
+		eventually(t, "one boot has a link, and the other one was found out", func() bool {
+			boots := 0
+			for _, l := range b.Links() {
+				if l.Peer == self.ID {
+					boots++
+				}
+			}
+			return boots == 1 && slices.Contains(b.seenAlarms(), muster.CodeClone)
+		})
+		b.mu.Lock()
+		b.alarms = nil
+		b.mu.Unlock()
 	}
 }

@@ -199,11 +199,17 @@ func webFrame(first byte, masked bool, payload []byte) []byte {
 // record seals frames into one record and sends it.
 func (w *wire) record(frames []byte) {
 	w.t.Helper()
+	w.write(w.sealed(frames))
+}
+
+// sealed makes a record.
+func (w *wire) sealed(frames []byte) []byte {
+	w.t.Helper()
 	sealed, err := w.out.Encrypt(nil, nil, frames)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.write(webFrame(0x82, !w.serving, sealed))
+	return webFrame(0x82, !w.serving, sealed)
 }
 
 // next reads one WebSocket frame of the server.

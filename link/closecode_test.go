@@ -149,6 +149,7 @@ func TestASilentOldBootIsClosedWith4001(t *testing.T) {
 	t.Parallel()
 	b, self := start(t, newSelf(t, "b")), newSelf(t, "hand")
 	first := enter(t, b, "packet", self) // answers no ping
+	receive(t, "up", b.ups)
 	next := self
 	next.Boot = muster.Boot{Counter: 2, Random: self.Boot.Random + 1}
 	begun := time.Now()

@@ -24,8 +24,9 @@ type conn struct {
 	kid     string
 	remote  string // address of the socket
 	since   time.Time
-	token   string // of a dial-back
-	up      bool   // admitted by both sides; guarded by registry.mu
+	begun   time.Time // of the handshake
+	token   string    // of a dial-back
+	up      bool      // admitted by both sides; guarded by registry.mu
 
 	ctx    context.Context // ends when the connection is closed
 	cancel context.CancelFunc
@@ -38,7 +39,7 @@ type conn struct {
 func (l *Link) newConn(s *session, hello Hello, h handshake) *conn {
 	c := &conn{
 		session: s, hello: hello, channel: h.channel, inbound: !s.client, kid: h.key.ID, token: h.token,
-		remote: s.nc.RemoteAddr().String(), since: time.Now(),
+		remote: s.nc.RemoteAddr().String(), since: time.Now(), begun: h.begun,
 	}
 	c.ctx, c.cancel = context.WithCancel(l.ctx)
 	l.reg.add(c)
@@ -59,6 +60,9 @@ var (
 	errNewBoot  = errors.New("link: the peer has restarted")
 	errRevoked  = errors.New("link: the cookie of the connection is not accepted any more")
 	errEvicted  = errors.New("link: too many unfinished handshakes")
+	errReplay   = errors.New("message 1 was seen before")
+	errHello    = errors.New("the hello does not verify")
+	errRecord   = errors.New("record does not open")
 	errTooSlow  = errors.New("link: the peer did not take what was sent to it within 2 s")
 )
 
@@ -109,13 +113,19 @@ func (r *registry) remove(c *conn) bool {
 	return there && c.up
 }
 
-// markUp counts c as an admitted link, unless it was closed meanwhile.
-func (r *registry) markUp(c *conn) bool {
+// markUp counts c as an admitted link, unless it was closed meanwhile. rivals are the
+// links of another boot of the same node that came up while c was being admitted.
+func (r *registry) markUp(c *conn) (rivals []*conn, there bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, there := r.conns[c]
+	_, there = r.conns[c]
 	c.up = there
-	return there
+	return r.findLocked(c.isRival), there
+}
+
+// isRival reports whether o is a link of another run of the node that c goes to.
+func (c *conn) isRival(o *conn) bool {
+	return o.up && o.hello.ID == c.hello.ID && o.hello.Boot != c.hello.Boot
 }
 
 // all returns the connections that are up.
@@ -131,6 +141,10 @@ func (r *registry) of(id muster.NodeID) []*conn {
 func (r *registry) find(match func(*conn) bool) []*conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.findLocked(match)
+}
+
+func (r *registry) findLocked(match func(*conn) bool) []*conn {
 	var found []*conn
 	for c := range r.conns {
 		if match(c) {
@@ -242,7 +256,7 @@ func (l *Link) admit(c *conn, target muster.NodeID, where string) *muster.Error 
 			return err
 		}
 	}
-	return l.settleBoot(c)
+	return l.settleBoot(c, l.reg.find(c.isRival))
 }
 
 func (l *Link) checkIdentity(peer Hello, target muster.NodeID, where string) *muster.Error {
@@ -277,10 +291,7 @@ func (l *Link) checkCertificate(c *conn) *muster.Error {
 // settleBoot deals with links to another run of the same node: a run that still
 // answers is a clone, a silent one has been replaced. Boot counters are drawn once,
 // so that an equal one gives a clone away whether it answers or not.
-func (l *Link) settleBoot(c *conn) *muster.Error {
-	old := l.reg.find(func(o *conn) bool {
-		return o.up && o.hello.ID == c.hello.ID && o.hello.Boot != c.hello.Boot
-	})
+func (l *Link) settleBoot(c *conn, old []*conn) *muster.Error {
 	for _, o := range old {
 		twin := o.hello.Boot.Counter == c.hello.Boot.Counter
 		if !twin && (o.channel != ChannelPacket || !o.probe(time.Second)) {
@@ -302,10 +313,15 @@ func (l *Link) settleBoot(c *conn) *muster.Error {
 func (l *Link) establish(c *conn) error {
 	c.max = maxMessage
 	_ = c.nc.SetDeadline(time.Time{}) // a closed connection shows at the first use
-	if !l.reg.markUp(c) {
+	rivals, there := l.reg.markUp(c)
+	if !there {
 		return fmt.Errorf("link to %s: %w", c.hello.Name, c.closedBy())
 	}
 	l.metrics.up(c)
+	if err := l.settleBoot(c, rivals); err != nil {
+		c.closeWith(err)
+		return err
+	}
 	if !holds(l.cfg.Keys(), c.kid) { // dropped during the handshake, after Revoke had looked
 		c.sendClose(closeRevoked)
 		c.closeWith(errRevoked)

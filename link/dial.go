@@ -31,14 +31,14 @@ type destination struct {
 // attempt is one try to open a link.
 type attempt struct {
 	destination
-	url *url.URL
-	key Key
+	url   *url.URL
+	key   Key
+	begun time.Time
 }
 
 // dial opens a link. The result has been admitted by both sides. Every error is a
 // *muster.Error.
 func (l *Link) dial(ctx context.Context, to destination) (*conn, error) {
-	start := time.Now()
 	c, err := l.dialOnce(ctx, to)
 	if err != nil {
 		why := unreachable(to.endpoint, err)
@@ -46,7 +46,6 @@ func (l *Link) dial(ctx context.Context, to destination) (*conn, error) {
 		l.log.Debug("could not open a link", "endpoint", to.endpoint, "channel", to.channel, "error", why)
 		return nil, why
 	}
-	l.metrics.seconds.Observe(time.Since(start).Seconds())
 	return c, nil
 }
 
@@ -69,12 +68,13 @@ func (l *Link) dialOnce(ctx context.Context, to destination) (*conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
+	begun := time.Now()
 	nc, err := l.connect(ctx, hostPort(u))
 	if err != nil {
 		return nil, err
 	}
 	tuneSocket(nc, to.channel)
-	return l.handshakeWithin(ctx, nc, attempt{to, u, keys[0]})
+	return l.handshakeWithin(ctx, nc, attempt{to, u, keys[0], begun})
 }
 
 // hostPort returns the address to dial for a URL.
@@ -141,7 +141,7 @@ func (l *Link) clientHandshake(ctx context.Context, nc net.Conn, a attempt) (*co
 		}
 		nc = secure
 	}
-	h := handshake{channel: a.channel, key: a.key, target: a.target, token: a.token}
+	h := handshake{channel: a.channel, key: a.key, target: a.target, token: a.token, begun: a.begun}
 	s, err := l.upgradeClient(nc, a.url, h)
 	if err != nil {
 		return nil, err
@@ -218,9 +218,13 @@ func lastWord(nc net.Conn, err error) error {
 
 // readAnswer reads the answer's header. The result has what was read ahead.
 func readAnswer(nc net.Conn, u *url.URL, h handshake, wsKey string) (*bufio.Reader, error) {
-	limited := &io.LimitedReader{R: nc, N: 16 << 10} // of the header
+	watched := &patient{Reader: nc}
+	limited := &io.LimitedReader{R: watched, N: 16 << 10} // of the header
 	br := bufio.NewReaderSize(limited, 4096)
 	resp, err := http.ReadResponse(br, nil)
+	if err != nil && watched.err != nil {
+		err = watched.err // half a line is no proof of another protocol
+	}
 	if err != nil {
 		return nil, notHTTP(u, err)
 	}
@@ -232,6 +236,23 @@ func readAnswer(nc net.Conn, u *url.URL, h handshake, wsKey string) (*bufio.Read
 	}
 	limited.N = math.MaxInt64
 	return br, nil
+}
+
+// patient remembers that we ran out of patience: a parser that was cut off in the
+// middle of a line complains about the line.
+type patient struct {
+	io.Reader
+
+	err error
+}
+
+// Read reads.
+func (p *patient) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if isTimeout(err) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		p.err = err
+	}
+	return n, err
 }
 
 // notHTTP tells an answer that makes no sense from none at all.

@@ -40,6 +40,12 @@ func (u *unconfirmed) remove(s *session) {
 	}
 }
 
+func (u *unconfirmed) count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.open)
+}
+
 func (u *unconfirmed) closeAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

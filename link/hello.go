@@ -91,13 +91,13 @@ func encodeHello(self Self, facts Facts, signed []byte) ([]byte, error) {
 func decodeHello(b, signed []byte) (Hello, error) {
 	var w wireHello
 	if err := json.Unmarshal(b, &w); err != nil {
-		return Hello{}, fmt.Errorf("decode hello: %w", err)
+		return Hello{}, fmt.Errorf("%w: %w", errHello, err)
 	}
 	if err := w.check(); err != nil {
-		return Hello{}, fmt.Errorf("hello: %w", err)
+		return Hello{}, fmt.Errorf("%w: %w", errHello, err)
 	}
 	if !ed25519.Verify(w.PublicKey, signed, w.Signature) {
-		return Hello{}, errors.New("hello: the signature is not by the key of the node id")
+		return Hello{}, fmt.Errorf("%w: the signature is not by the key of the node id", errHello)
 	}
 	return Hello{
 		ID: w.ID, PublicKey: w.PublicKey, Boot: w.Boot, Name: w.Name, Endpoint: w.Endpoint,

@@ -57,3 +57,22 @@ func (l *Link) reap(now time.Time) {
 	}
 	closeAll(links, closeNormal, errIdle)
 }
+
+// endingOf names in one word why a link has ended, whichever side ended it.
+func endingOf(cause error) string {
+	for _, e := range []struct {
+		err  error
+		code closedError
+		word string
+	}{
+		{errIdle, closeNormal, "idle"}, {errShutdown, closeGoingAway, "going_away"},
+		{errReplaced, closeReplaced, "replaced"}, {errNewBoot, closeNewBoot, "new_boot"},
+		{errTooSlow, closeTooSlow, "too_slow"}, {errRevoked, closeRevoked, "revoked"}, {errDropped, closeRevoked, "revoked"},
+		{errSilent, 0, "silent"}, {errRecord, 0, "bad_record"},
+	} {
+		if code, ok := errors.AsType[closedError](cause); errors.Is(cause, e.err) || ok && code == e.code {
+			return e.word
+		}
+	}
+	return "lost"
+}

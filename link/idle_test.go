@@ -9,7 +9,7 @@ import (
 // TestSilenceIsPingedEvery20s: both ends of a link, ten minutes, a peer that answers.
 func TestSilenceIsPingedEvery20s(t *testing.T) {
 	alone(t, func(t *testing.T, nw *network, a *node) {
-		hand, other := newSelf(t, "hand"), newSelf(t, "other")
+		hand, other := newSelf(t, "hand"), selfBeside(t, "other", a.self.ID, false)
 		links := map[string]*resident{"accepted": enterVirtual(t, nw, a, hand).live(true)}
 		links["dialled"] = called(t, nw, other, func() {
 			a.Learn(other.ID, "http://other:9113")
@@ -63,7 +63,7 @@ func TestTrafficSuppressesPings(t *testing.T) {
 // that says anything at all stays.
 func TestALinkIsDeadAfter45sWithoutAFrame(t *testing.T) {
 	alone(t, func(t *testing.T, nw *network, a *node) {
-		hand, other, alive := newSelf(t, "hand"), newSelf(t, "other"), newSelf(t, "alive")
+		hand, other, alive := newSelf(t, "hand"), selfBeside(t, "other", a.self.ID, false), newSelf(t, "alive")
 		begun := time.Now()
 		dead := map[string]*resident{"accepted": enterVirtual(t, nw, a, hand).live(false)}
 		dead["dialled"] = called(t, nw, other, func() {

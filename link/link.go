@@ -231,19 +231,15 @@ func New(cfg Config) (*Link, error) {
 	if cfg.RPC == nil {
 		cfg.RPC = http.NotFoundHandler()
 	}
-	m, err := newMetrics(cfg.Metrics)
-	if err != nil {
-		return nil, err
-	}
 	l := &Link{
-		cfg: cfg, log: cfg.Log.With("component", "link"), metrics: m,
+		cfg: cfg, log: cfg.Log.With("component", "link"), metrics: newMetrics(),
 		reg: newRegistry(), fresh: &unconfirmed{}, fails: &failures{}, seen: &seen{}, back: &dialBacks{},
 		slots:   make(chan struct{}, maxHandshakes),
 		started: make(chan struct{}),
 		peers:   make(map[muster.NodeID]*peer),
 	}
 	l.rpc = newRPCServer(l)
-	return l, nil
+	return l, l.metrics.register(cfg.Metrics, l)
 }
 
 // Run keeps the links until ctx ends, then closes all of them and returns when

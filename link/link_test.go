@@ -253,7 +253,8 @@ func TestDropClosesEverythingAndEndsRequests(t *testing.T) {
 
 func TestLinksDescribeThemselves(t *testing.T) {
 	t.Parallel()
-	a, b := pair(t)
+	a, b := start(t, newSelf(t, "a")), start(t, newSelf(t, "b"))
+	a.Learn(b.self.ID, b.url)
 	_ = a.Send(b.self.ID, []byte("x"))
 	receive(t, "packet", b.in.packets)
 	links := b.Links()

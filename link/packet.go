@@ -102,7 +102,7 @@ func (p *peer) nextStepLocked(now time.Time) step {
 }
 
 func (p *peer) mayDialLocked(now time.Time) bool {
-	return !p.dialing && !p.stopped && p.endpoint != "" && !now.Before(p.notBefore)
+	return !p.dialing && !p.stopped && p.endpoint != "" && !now.Before(p.notBefore) && !now.Before(p.yieldUntil)
 }
 
 // begin does a step in a goroutine of its own. Before Run it does nothing: Run wakes
@@ -141,12 +141,13 @@ func (p *peer) write() {
 			p.wake() // something may wait for a dial
 			return
 		}
+		begun := time.Now()
 		if err := c.session.write(b.buf.b); err != nil {
 			p.removeLink(c)
 			p.writeFailed(b, err)
 			continue
 		}
-		p.l.metrics.sent(b)
+		p.l.metrics.sent(b, time.Since(begun))
 		putBuffer(&p.l.bufs, b.buf)
 	}
 }

@@ -24,6 +24,10 @@ const (
 	warmUpPerPeer = 20 * time.Millisecond
 )
 
+// rivalWait is how long the side with the greater id waits, when a node becomes known
+// to both, for the dial of the other one before it dials itself.
+const rivalWait = 150 * time.Millisecond
+
 // rivalLimit is how long the redundant one of two links stays open, so that nothing
 // in flight on it is lost.
 const rivalLimit = 2 * time.Second
@@ -50,9 +54,11 @@ type peer struct {
 	cancelDial context.CancelFunc // of that dial
 	failed     int                // attempts since the last success
 	notBefore  time.Time
+	yieldUntil time.Time    // the other side is expected to dial
 	down       *net.OpError // what Send returns until notBefore
 	lastErr    error
 	since      time.Time // of the last change between up and down
+	ended      string    // why the last link did, while none is up
 	tripper    *pooledTransport
 	stopped    bool
 }
@@ -88,22 +94,37 @@ func (l *Link) Learn(id muster.NodeID, endpoint string) {
 	if p == nil {
 		return
 	}
-	if !p.reroute(endpoint) {
+	first := l.cfg.Self.ID < id
+	wait := time.Duration(0)
+	if !first && l.cfg.Facts().Endpoint != "" { // else nobody could come
+		wait = rivalWait
+	}
+	if !p.reroute(endpoint, wait) {
 		return
 	}
 	p.dropTransport()
-	if l.cfg.Self.ID < id && endpoint != "" {
+	p.wake() // what waits for a link may go to the new address
+	switch {
+	case endpoint == "":
+	case first:
 		l.warmUp(p)
+	case wait > 0:
+		time.AfterFunc(wait, p.wake)
 	}
 }
 
 // reroute sets the endpoint and reports whether it is another one. What failed at
-// the old address says nothing about the new one.
-func (p *peer) reroute(endpoint string) bool {
+// the old address says nothing about the new one. A node that only now becomes known
+// may dial us first.
+func (p *peer) reroute(endpoint string, wait time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.endpoint == endpoint {
 		return false
+	}
+	p.yieldUntil = time.Time{}
+	if p.endpoint == "" {
+		p.yieldUntil = time.Now().Add(wait)
 	}
 	p.endpoint, p.failed, p.notBefore = endpoint, 0, time.Time{}
 	if p.cancelDial != nil {
@@ -179,6 +200,9 @@ func (p *peer) addLink(c *conn) {
 		p.links = append(p.links, c)
 	}
 	if len(p.links) == 1 {
+		if p.ended != "" {
+			p.l.metrics.reconnects.WithLabelValues(p.ended).Inc()
+		}
 		p.since = time.Now()
 		p.dropStaleLocked(p.since)
 	}
@@ -228,7 +252,7 @@ func (p *peer) removeLink(c *conn) {
 	if len(p.links) > 0 {
 		return
 	}
-	p.since, p.lastErr = time.Now(), c.closedBy()
+	p.since, p.lastErr, p.ended = time.Now(), c.closedBy(), endingOf(c.closedBy())
 	p.queue.waitSince(p.since)
 }
 

@@ -228,7 +228,7 @@ func (s *session) readRecord() ([]byte, error) {
 	s.lastUse.Store(now)
 	plain, err := s.recv.Decrypt(msg[:0], nil, msg)
 	if err != nil {
-		return nil, s.readFailed(fmt.Errorf("record does not open: %w", err))
+		return nil, s.readFailed(fmt.Errorf("%w: %w", errRecord, err))
 	}
 	return plain, nil
 }
@@ -240,7 +240,7 @@ func (s *session) readFailed(err error) error {
 	if cause := s.closedBy(); cause != nil {
 		return cause
 	}
-	if c, ok := errors.AsType[closedError](err); ok && c == closeNormal {
+	if c, ok := errors.AsType[closedError](err); ok && c == closeNormal && s.limit == 0 { // of a stream; the reason why a packet link ends is kept
 		err = io.EOF
 	}
 	if _, ok := errors.AsType[protocolError](err); ok {

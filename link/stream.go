@@ -25,6 +25,7 @@ func newStream(c *conn) *stream {
 // Stream opens a byte stream to a node whose route is known.
 func (l *Link) Stream(ctx context.Context, to muster.NodeID) (net.Conn, error) {
 	s, err := l.openStream(ctx, to, ChannelStream)
+	l.metrics.stream(false, err)
 	if err != nil {
 		return nil, err // not a nil *stream in an interface
 	}
@@ -58,9 +59,11 @@ func (l *Link) openStream(ctx context.Context, to muster.NodeID, channel Channel
 // deliverStream gives an incoming stream to the receiver.
 func (l *Link) deliverStream(c *conn) {
 	if l.cfg.Receiver == nil {
+		l.metrics.stream(true, errDropped)
 		c.closeWith(errDropped)
 		return
 	}
+	l.metrics.stream(true, nil)
 	l.cfg.Receiver.Stream(c.hello.ID, newStream(c))
 }
 

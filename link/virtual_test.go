@@ -247,7 +247,7 @@ func startMute(t *testing.T, nw *network, a *node) *node {
 	t.Helper()
 	var silence sync.Once
 	quiet := make(chan struct{})
-	mute := startVirtual(t, nw, newSelf(t, "mute"), func(c *link.Config) {
+	mute := startVirtual(t, nw, selfBeside(t, "mute", a.self.ID, true), func(c *link.Config) {
 		c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			nc, err := nw.dial(ctx, network, address)
 			return &muteConn{Conn: nc, quiet: quiet}, err
@@ -313,10 +313,10 @@ func TestAnIncomingLinkServesAWaitingQueue(t *testing.T) {
 		b.Forget(a.self.ID)
 		_ = a.Send(b.self.ID, []byte("waiting")) // its dial takes 2 s to fail
 		time.Sleep(300 * time.Millisecond)
-		begin := time.Now()
 		b.Learn(a.self.ID, a.url)
 		_ = b.Send(a.self.ID, []byte("hello"))
 		<-a.in.packets
+		begin := time.Now()
 		if got := <-b.in.packets; got.data != "waiting" {
 			t.Errorf("got %q", got.data)
 		}

@@ -15,10 +15,11 @@ const (
 	maxHeader     = 16 << 10
 )
 
-// NewHTTPServer returns a server with every timeout and limit set. The handler is
+// NewHTTPServer returns a server with every timeout and limit set, connections without
+// a whole header among them. The handler is
 // usually an API; give its Drain to RegisterOnShutdown.
 func NewHTTPServer(handler http.Handler) *http.Server {
-	return &http.Server{
+	srv := &http.Server{
 		Handler:                      handler,
 		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  readTimeout,
@@ -27,4 +28,6 @@ func NewHTTPServer(handler http.Handler) *http.Server {
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 	}
+	guardHalfOpen(srv)
+	return srv
 }

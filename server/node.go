@@ -74,8 +74,9 @@ type node struct {
 func newNode(s *Server) (*node, error) {
 	n := &node{
 		server: s, cfg: s.cfg, log: s.cfg.Log, begun: time.Now(),
-		changed: newSignal(), keys: newKeybook(), certs: certs.NewKeeper(s.cfg.TLS.files()),
+		changed: newSignal(), certs: certs.NewKeeper(s.cfg.TLS.files()),
 	}
+	n.keys = newKeybook(n.live)
 	if err := n.open(); err != nil {
 		n.close()
 		return nil, err

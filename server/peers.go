@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"crypto/ed25519"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/musterhq/muster"
@@ -102,19 +104,42 @@ func (n *node) serveCore(w http.ResponseWriter, r *http.Request) {
 	c.replica.Stamp(mux).ServeHTTP(w, r)
 }
 
+// maxKeys bounds the keybook: who holds the cookie can make up any number of nodes.
+const maxKeys = 1024
+
 // keybook remembers the public keys of peers whose HELLO has verified, to check
-// what they signed.
+// what they signed. When it is full it forgets those that are not live members.
 type keybook struct {
-	mu   sync.Mutex
+	live func() []muster.NodeID
+
+	mu   sync.Mutex // never held while calling out
 	keys map[muster.NodeID]ed25519.PublicKey
 }
 
-func newKeybook() *keybook { return &keybook{keys: map[muster.NodeID]ed25519.PublicKey{}} }
+func newKeybook(live func() []muster.NodeID) *keybook {
+	return &keybook{live: live, keys: map[muster.NodeID]ed25519.PublicKey{}}
+}
 
 func (k *keybook) add(id muster.NodeID, key ed25519.PublicKey) {
+	if k.put(id, key) {
+		return
+	}
+	members := k.live()
+	k.mu.Lock()
+	maps.DeleteFunc(k.keys, func(id muster.NodeID, _ ed25519.PublicKey) bool { return !slices.Contains(members, id) })
+	k.mu.Unlock()
+	k.put(id, key) // full of members: what this one signs is pulled instead
+}
+
+// put stores a key, unless the book is full.
+func (k *keybook) put(id muster.NodeID, key ed25519.PublicKey) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if _, known := k.keys[id]; !known && len(k.keys) >= maxKeys {
+		return false
+	}
 	k.keys[id] = key
+	return true
 }
 
 func (k *keybook) verify(id muster.NodeID, message, sig []byte) bool {
