@@ -396,7 +396,7 @@ func nodeCodes() []CodeInfo {
 			"remove --insecure and pass --cluster-cookie-file"},
 		{CodeMemberAlive, 409, 6, "the member still takes part",
 			"only a member that is dead or has left can be taken off the list: a live one would put itself back at once",
-			"to let it go for good: muster leave --addr ITS-ADDRESS; else stop it and wait until it is dead or left"},
+			"to let it go for good: muster leave --addr ITS-ADDRESS; to keep it out: muster node expel NAME; else stop it and wait until it is dead or left"},
 		{CodeMemberGone, 409, 6, "the member takes no part now",
 			"a member speaks only for itself, and this one is dead or has left",
 			"start it first; to take it off the list: muster node remove NAME"},

@@ -133,7 +133,7 @@ func (n *node) removeFor(r *http.Request) error {
 // stillThere refuses to remove a member that takes part.
 func (n *node) stillThere(m muster.Member) error {
 	return muster.Errorf(muster.CodeMemberAlive, "%s is %s, says %s", m.Name, m.State, n.self.Name).
-		WithFix("to let it go for good: muster leave --addr %s; else stop it and wait until it is dead or left", m.Endpoint)
+		WithFix("to let it go for good: muster leave --addr %s; to keep it out: muster node expel %s; else stop it and wait until it is dead or left", m.Endpoint, m.Name)
 }
 
 // spread tells the live members at the same time. Those that do not hear it find

@@ -49,6 +49,10 @@ func (s *sim) database(f memory.Faults) {
 	}
 }
 
+// probesEnd is how long memberlist goes on waiting for the answer to a probe after it
+// was shut down. Virtual time stands still once a test has returned.
+const probesEnd = 10 * time.Second
+
 // simulate runs the test inside a bubble of virtual time.
 func simulate(t *testing.T, test func(*sim)) {
 	t.Helper()
@@ -65,6 +69,7 @@ func simulate(t *testing.T, test func(*sim)) {
 		s.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
 		defer transport.CloseIdleConnections()
 		test(s)
+		time.Sleep(probesEnd)
 	})
 }
 
