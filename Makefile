@@ -66,6 +66,7 @@ bench-transport: ## The link beside memberlist's own transport and a POST for ea
 
 long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind (see docs/long.md)
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall' ./store/sqlite ./join
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'SimulatedNodesThatExpect|SimulatedHealthyCluster' ./server
 
 generate: ## Rebuild generated code and the dashboard bundle
 	npm run types --prefix web
