@@ -40,8 +40,8 @@ func (p *phonebook) list(nodes ...*simNode) {
 	}
 }
 
-// stopAll ends nodes at once, as gracefully as they can.
-func stopAll(nodes ...*simNode) {
+// endAll ends nodes at once, as gracefully as they can.
+func endAll(nodes ...*simNode) {
 	var wg sync.WaitGroup
 	for _, n := range nodes {
 		wg.Go(n.stop)
@@ -83,7 +83,7 @@ func TestSimulatedNodesThatExpectThreeAreOneClusterWithinThreeSeconds(t *testing
 			simulate(t, func(s *sim) {
 				nodes := together(s, size, 3)
 				s.t.Logf("%d nodes are one cluster %s after the last start", size, s.formed(3*time.Second, nodes...))
-				stopAll(nodes...)
+				endAll(nodes...)
 			})
 		})
 	}
@@ -98,7 +98,7 @@ func TestSimulatedNodesThatExpectEachOtherAreOneClusterWithinFiveSeconds(t *test
 		nodes := together(s, size, size)
 		took := s.within(5*time.Second, func() error { return seeAll(nodes) })
 		s.t.Logf("%d nodes are one cluster %s after the last start", size, took)
-		stopAll(nodes...)
+		endAll(nodes...)
 	})
 }
 
@@ -140,7 +140,7 @@ func TestSimulatedClustersThatDiscoverEachOtherStayTwo(t *testing.T) {
 				s.t.Errorf("%s: cluster %s, %d of %d members of %d; want %s and two", n.name, st.ClusterID, st.HealthyMembers, st.Members, st.ClusterSize, want)
 			}
 		}
-		stopAll(a1, a2, b1, b2)
+		endAll(a1, a2, b1, b2)
 	})
 }
 
@@ -170,7 +170,7 @@ func TestSimulatedMemberAtANewAddressIsKnownToAll(t *testing.T) {
 		})
 		s.t.Logf("known to all %s after it was ready", took)
 		s.formed(5*time.Second, a, b, c)
-		stopAll(a, b, c)
+		endAll(a, b, c)
 	})
 }
 
@@ -201,7 +201,7 @@ func TestSimulatedWholeClusterAtNewAddressesFindsItself(t *testing.T) {
 				s.t.Errorf("%s is in cluster %s, was in %s", n.name, got, id)
 			}
 		}
-		stopAll(nodes...)
+		endAll(nodes...)
 	})
 }
 
@@ -231,7 +231,7 @@ func TestSimulatedHalvesThatRestartedApartMerge(t *testing.T) {
 				s.t.Errorf("%s is in cluster %s, was in %s", n.name, got, id)
 			}
 		}
-		stopAll(nodes...)
+		endAll(nodes...)
 	})
 }
 
@@ -260,7 +260,7 @@ func TestSimulatedClusterHealsWithoutItsSeed(t *testing.T) {
 			return nil
 		})
 		s.t.Logf("the three others found each other after %s", took)
-		stopAll(others...)
+		endAll(others...)
 	})
 }
 
@@ -279,7 +279,7 @@ func TestSimulatedHealthyClusterMakesNoJoinAttempts(t *testing.T) {
 		if more := attempts(s, nodes) - before; more != 0 {
 			s.t.Errorf("%v attempts to join in %s of health, want none", more, health)
 		}
-		stopAll(nodes...)
+		endAll(nodes...)
 	})
 }
 

@@ -78,6 +78,12 @@ func cluster(s *sim, names []string, change func(name string, cfg *server.Config
 	return nodes
 }
 
+func stopAll(nodes []*simNode) {
+	for _, n := range slices.Backward(nodes) {
+		n.stop()
+	}
+}
+
 // problem returns the first problem of a code that a node shows.
 func (n *simNode) problem(code muster.Code) (muster.Problem, muster.Status, error) {
 	st, err := n.status()
@@ -133,7 +139,7 @@ func TestSimulatedBlockedStreamsAreAPartialMeshOnAllNodes(t *testing.T) {
 				took = s.formed(10*time.Second, nodes...)
 				s.t.Logf("cleared after %s", took)
 				quiet(s, nodes)
-				stopAll(nodes...)
+				stopAll(nodes)
 			})
 		})
 	}
@@ -189,7 +195,7 @@ func TestSimulatedMatrixMarksTheDirectionThatDoesNotWork(t *testing.T) {
 		})
 		nodes[2].cancel()
 		<-nodes[2].done
-		stopAll(nodes[:2]...)
+		stopAll(nodes[:2])
 	})
 }
 
