@@ -83,6 +83,13 @@ func (m *Memory) Fail(err error) {
 	m.fail = err
 }
 
+// Copy returns a disk with the same content, as when a data directory is cloned.
+func (m *Memory) Copy() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{data: slices.Clone(m.data)}
+}
+
 // String names the disk in errors.
 func (m *Memory) String() string { return "memory" }
 
