@@ -33,12 +33,13 @@ import (
 type sim struct {
 	t      *testing.T
 	net    *testnet.Network
+	cookie string
 	ring   auth.Ring
 	token  string
 	shared *memory.Store // a database all nodes reach; nil: they keep their own
 	client *http.Client
 
-	log func(node string) *slog.Logger // of the nodes
+	logs func(node string) *slog.Logger // of the nodes
 
 	mu     sync.Mutex
 	conns  []*memory.Store // of the nodes to the database
@@ -89,7 +90,8 @@ func simulate(t *testing.T, test func(*sim)) {
 // newSim makes an empty network, inside a bubble.
 func newSim(t *testing.T, seed uint64) *sim {
 	t.Helper()
-	s := &sim{t: t, net: testnet.New(seed), ring: newRing(t)}
+	cookie := auth.NewCookie().Reveal()
+	s := &sim{t: t, net: testnet.New(seed), cookie: cookie, ring: ringOf(t, cookie)}
 	token, err := s.ring.Issue(auth.Claims{Subject: "test", Role: auth.RoleAdmin, Expires: time.Now().Add(48 * time.Hour)})
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +99,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s.token = token
 	s.net.Delay(time.Millisecond, time.Millisecond)
 	s.client = &http.Client{Transport: &http.Transport{DialContext: s.net.Host("client").Dial}, Timeout: 10 * time.Second}
-	s.log = func(node string) *slog.Logger {
+	s.logs = func(node string) *slog.Logger {
 		return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("on", node)
 	}
 	return s
@@ -105,7 +107,12 @@ func newSim(t *testing.T, seed uint64) *sim {
 
 func newRing(t *testing.T) auth.Ring {
 	t.Helper()
-	cookie, err := auth.ParseCookie([]byte(auth.NewCookie().Reveal()))
+	return ringOf(t, auth.NewCookie().Reveal())
+}
+
+func ringOf(t *testing.T, text string) auth.Ring {
+	t.Helper()
+	cookie, err := auth.ParseCookie([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +179,7 @@ func (n *simNode) config(listener net.Listener) server.Config {
 		OpenStore:  func(kind store.Kind) (store.Store, error) { return n.openStore(run, kind), nil },
 		OpenMirror: func() (replica.Mirror, error) { return mirror, nil },
 		OpenState:  func() (*join.State, error) { return join.OpenMemory(disk, n.name) },
-		Log:        n.s.log(n.name),
+		Log:        n.s.logs(n.name),
 	}
 	if n.s.shared != nil {
 		cfg.Store = "postgres://simulated"

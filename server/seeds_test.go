@@ -1,0 +1,96 @@
+package server_test
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// TestSimulatedClustersKeepTheInvariants plays random schedules of faults. MUSTER_SEED
+// and MUSTER_SEEDS choose the first one and how many, MUSTER_SCHEDULE names a file
+// with a schedule to play instead: what a failure prints.
+func TestSimulatedClustersKeepTheInvariants(t *testing.T) {
+	t.Parallel()
+	first, count := number(t, "MUSTER_SEED", 1), number(t, "MUSTER_SEEDS", 20)
+	plans := make([]schedule, count)
+	for i := range plans {
+		plans[i] = newSchedule(uint64(first + i))
+	}
+	if file := os.Getenv("MUSTER_SCHEDULE"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := parseSchedule(string(text))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		plans = []schedule{plan}
+	}
+	results := make([]*history, len(plans))
+	begun := time.Now()
+	t.Run("seeds", func(t *testing.T) {
+		for i, plan := range plans {
+			t.Run(fmt.Sprint(plan.Seed), func(t *testing.T) {
+				t.Parallel()
+				results[i] = runSchedule(t, plan)
+				judge(t, results[i])
+			})
+		}
+	})
+	summarize(t, results, time.Since(begun))
+}
+
+func number(t *testing.T, name string, fallback int) int {
+	t.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv(name), strconv.Itoa(fallback)))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// judge fails the test with all that is needed to play the run again.
+func judge(t *testing.T, h *history) {
+	t.Helper()
+	bad := h.violations()
+	if len(bad) == 0 {
+		return
+	}
+	for _, text := range bad {
+		t.Error(text)
+	}
+	t.Logf("again: make sim SEED=%d N=1, or make sim SCHEDULE=FILE with this schedule in a file:\n%s\nwhat happened:\n%s", h.plan.Seed, h.plan, h.log)
+}
+
+// summarize prints what the runs cost and how fast clusters recovered.
+func summarize(t *testing.T, results []*history, took time.Duration) {
+	t.Helper()
+	var virtual time.Duration
+	var recovered []time.Duration
+	acknowledged, steps := 0, 0
+	for _, h := range results {
+		if h == nil {
+			continue
+		}
+		virtual += h.quietAt + max(h.recovered, 0)
+		recovered = append(recovered, h.recovered)
+		steps += len(h.plan.Steps)
+		for _, w := range h.writes {
+			if w.Rev > 0 {
+				acknowledged++
+			}
+		}
+	}
+	if len(recovered) == 0 {
+		return
+	}
+	slices.Sort(recovered)
+	t.Logf("%d seeds, %d faults, %d acknowledged writes in %s: %.2f seeds/s, virtual time %.0f times as fast; recovered after %s (half), %s (all but 1 %%), %s (all)",
+		len(recovered), steps, acknowledged, took.Round(time.Millisecond), float64(len(recovered))/took.Seconds(), virtual.Seconds()/took.Seconds(),
+		recovered[len(recovered)/2], recovered[len(recovered)*99/100], recovered[len(recovered)-1])
+}
