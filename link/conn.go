@@ -311,6 +311,9 @@ func (l *Link) establish(c *conn) error {
 		return fmt.Errorf("link to %s: %w", c.hello.Name, errRevoked)
 	}
 	l.log.Debug("link is up", "peer", c.hello.ID, "name", c.hello.Name, "channel", c.channel, "inbound", c.inbound)
+	if p := l.peerFor(c.hello.ID); p != nil && c.channel == ChannelPacket {
+		p.addLink(c) // before anybody hears of it and sends
+	}
 	if l.cfg.OnUp != nil {
 		l.cfg.OnUp(c.hello)
 	}

@@ -143,6 +143,10 @@ type Config struct {
 	// as a DNS name or common name, and peers without one. It holds on both sides.
 	BindNames bool
 
+	// AnyTarget accepts packet links that name no node: for transports whose members
+	// know one another by address. See Open.
+	AnyTarget bool
+
 	// Loopback says that this node listens on loopback, so that it may dial loopback.
 	Loopback bool
 
