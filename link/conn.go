@@ -59,6 +59,7 @@ var (
 	errNewBoot  = errors.New("link: the peer has restarted")
 	errRevoked  = errors.New("link: the cookie of the connection is not accepted any more")
 	errEvicted  = errors.New("link: too many unfinished handshakes")
+	errTooSlow  = errors.New("link: the peer did not take what was sent to it within 2 s")
 )
 
 // Status describes one connection.

@@ -50,6 +50,10 @@ func (n *node) rpc() http.Handler {
 	members := http.NewServeMux()
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
+	members.HandleFunc("POST "+drainPath, n.serveOrder(n.drain))
+	members.HandleFunc("POST "+resumePath, n.serveOrder(n.resume))
+	members.HandleFunc("POST "+removePath, n.serveRemove)
+	members.HandleFunc("POST "+forgetPath, n.serveForget)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()
