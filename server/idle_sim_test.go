@@ -132,7 +132,7 @@ func TestSimulatedComersAndGoersLeaveNothing(t *testing.T) {
 			if got := len(n.server.Status().Problems); got > 1 {
 				s.t.Errorf("%s has %d problems: %+v", n.name, got, n.server.Status().Problems)
 			}
-			s.within(15*time.Second, func() error { return allAlive(n, 2) })
+			s.within(3*time.Minute, func() error { return allAlive(n, 2) })
 		}
 		if got := len(series(t, registries["n1"], "")); got > metrics+metrics/10 {
 			s.t.Errorf("%d metric series after %d comers and goers, %d before", got, cycles, metrics)
