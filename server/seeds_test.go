@@ -16,6 +16,9 @@ import (
 func TestSimulatedClustersKeepTheInvariants(t *testing.T) {
 	t.Parallel()
 	first, count := number(t, "MUSTER_SEED", 1), number(t, "MUSTER_SEEDS", 10)
+	if count < 1 {
+		t.Fatalf("MUSTER_SEEDS is %d: nothing would be tested", count)
+	}
 	plans := make([]schedule, count)
 	for i := range plans {
 		plans[i] = newSchedule(uint64(first + i))
@@ -31,14 +34,15 @@ func TestSimulatedClustersKeepTheInvariants(t *testing.T) {
 		}
 		plans = []schedule{plan}
 	}
-	results := make([]*history, len(plans))
+	results := make([]outcome, len(plans))
 	begun := time.Now()
 	t.Run("seeds", func(t *testing.T) {
 		for i, plan := range plans {
 			t.Run(fmt.Sprint(plan.Seed), func(t *testing.T) {
 				t.Parallel()
-				results[i] = runSchedule(t, plan)
-				judge(t, results[i])
+				h := runSchedule(t, plan)
+				judge(t, h)
+				results[i] = h.outcome()
 			})
 		}
 	})
@@ -67,34 +71,38 @@ func judge(t *testing.T, h *history) {
 	t.Logf("again: make sim SEED=%d N=1, or make sim SCHEDULE=FILE with this schedule in a file:\n%s\nwhat happened:\n%s", h.plan.Seed, h.plan, h.log)
 }
 
+// outcome is what stays of a run: a history is some megabytes.
+type outcome struct {
+	virtual, recovered   time.Duration
+	faults, acknowledged int
+}
+
+func (h *history) outcome() outcome {
+	o := outcome{h.quietAt + max(h.recovered, 0), h.recovered, len(h.plan.Steps), 0}
+	for _, w := range h.writes {
+		if w.Rev > 0 {
+			o.acknowledged++
+		}
+	}
+	return o
+}
+
 // summarize prints what the runs cost and how fast clusters recovered.
-func summarize(t *testing.T, results []*history, took time.Duration) {
+func summarize(t *testing.T, results []outcome, took time.Duration) {
 	t.Helper()
-	var virtual time.Duration
-	var recovered []time.Duration
-	acknowledged, steps := 0, 0
-	for _, h := range results {
-		if h == nil {
-			continue
-		}
-		virtual += h.quietAt + max(h.recovered, 0)
-		recovered = append(recovered, h.recovered)
-		steps += len(h.plan.Steps)
-		for _, w := range h.writes {
-			if w.Rev > 0 {
-				acknowledged++
-			}
-		}
+	var total outcome
+	for _, o := range results {
+		total.virtual += o.virtual
+		total.faults += o.faults
+		total.acknowledged += o.acknowledged
 	}
-	if len(recovered) == 0 {
-		return
-	}
-	slices.Sort(recovered)
+	slices.SortFunc(results, func(a, b outcome) int { return cmp.Compare(a.recovered, b.recovered) })
 	say := t.Logf
 	if os.Getenv("MUSTER_SEEDS") != "" { // somebody asked for it: say so also when all is well
 		say = func(format string, args ...any) { _, _ = fmt.Printf(format+"\n", args...) }
 	}
+	n := len(results)
 	say("%d seeds, %d faults, %d acknowledged writes in %s: %.2f seeds/s, virtual time %.0f times as fast; recovered after %s (half), %s (all but 1 %%), %s (all)",
-		len(recovered), steps, acknowledged, took.Round(time.Millisecond), float64(len(recovered))/took.Seconds(), virtual.Seconds()/took.Seconds(),
-		recovered[len(recovered)/2], recovered[len(recovered)*99/100], recovered[len(recovered)-1])
+		n, total.faults, total.acknowledged, took.Round(time.Millisecond), float64(n)/took.Seconds(), total.virtual.Seconds()/took.Seconds(),
+		results[n/2].recovered, results[n*99/100].recovered, results[n-1].recovered)
 }
