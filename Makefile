@@ -74,6 +74,7 @@ bench-transport: ## The link beside memberlist's own transport and a POST for ea
 long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind, 1,000 simulated clusters (docs/long.md)
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall' ./store/sqlite ./join
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'PartitionOfAnyLength|ComersAndGoers' ./server
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'IdleNodes' ./internal/e2e
 	$(MAKE) sim N=1000
 
 generate: ## Rebuild generated code and the dashboard bundle

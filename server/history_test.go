@@ -97,12 +97,10 @@ func (r *simulator) watch() {
 func (r *simulator) look(name string, l life) {
 	s := sample{At: r.now(), Node: name, Since: l.since}
 	s.Health = r.check(l.host, "/health", nil)
-	var ready struct{ Ready bool }
-	if a, err := r.ask(http.MethodGet, l.host, "/ready", ""); err == nil {
+	if a, err := r.ask(l.host, question{path: "/ready"}); err == nil {
 		r.sweep("/ready", a)
 		s.Ready = a.status == http.StatusOK
 	}
-	_ = ready
 	var list struct{ Members []muster.Member }
 	s.Err = errors.Join(r.check(l.host, "/cluster/status", &s.Status), r.check(l.host, "/cluster/members", &list))
 	s.Members, s.Done = list.Members, r.now()
@@ -115,7 +113,7 @@ func (r *simulator) look(name string, l life) {
 
 // check reads an answer that must be 200.
 func (r *simulator) check(host, path string, into any) error {
-	a, err := r.ask(http.MethodGet, host, path, "")
+	a, err := r.ask(host, question{path: path})
 	if err != nil {
 		return err
 	}
@@ -185,7 +183,7 @@ func (r *simulator) any(rng *rand.Rand) (host, name string) {
 
 // put writes, and after an acknowledgement reads at the same node.
 func (r *simulator) put(host string, w write, condition []string) write {
-	a, err := r.ask(http.MethodPut, host, "/v1/config/"+w.Key, fmt.Sprintf(`{"w":%q}`, w.Value), condition...)
+	a, err := r.ask(host, question{http.MethodPut, "/v1/config/" + w.Key, fmt.Sprintf(`{"w":%q}`, w.Value), condition})
 	switch {
 	case err != nil: // nobody knows
 	case a.status == http.StatusOK || a.status == http.StatusCreated:
@@ -203,7 +201,7 @@ func (r *simulator) put(host string, w write, condition []string) write {
 
 // missed says what a node answers that does not serve what it has acknowledged.
 func (r *simulator) missed(host string, w write) string {
-	a, err := r.ask(http.MethodGet, host, "/v1/config/"+w.Key, "")
+	a, err := r.ask(host, question{path: "/v1/config/" + w.Key})
 	if err != nil || a.status == http.StatusServiceUnavailable {
 		return ""
 	}

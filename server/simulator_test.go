@@ -435,16 +435,16 @@ func (w lineWriter) Write(p []byte) (int, error) {
 }
 
 // ask sends a request to a host and reads the whole answer.
-func (r *simulator) ask(method, host, path, body string, header ...string) (answer, error) {
+func (r *simulator) ask(host string, q question) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+":9113"+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(q.method, http.MethodGet), "http://"+host+":9113"+q.path, strings.NewReader(q.body))
 	if err != nil {
 		return answer{}, err
 	}
 	req.Header.Set("Authorization", "Bearer "+r.token)
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+	if len(q.header) == 2 {
+		req.Header.Set(q.header[0], q.header[1])
 	}
 	res, err := r.client.Do(req)
 	if err != nil {
@@ -453,6 +453,12 @@ func (r *simulator) ask(method, host, path, body string, header ...string) (answ
 	defer func() { _ = res.Body.Close() }()
 	data, err := io.ReadAll(res.Body)
 	return answer{res.StatusCode, res.Header, data}, err
+}
+
+// question is a request; without a method it is a GET.
+type question struct {
+	method, path, body string
+	header             []string // name and value, or nothing
 }
 
 type answer struct {

