@@ -256,6 +256,7 @@ func (r *simulator) finish(s step) {
 		switch s.Do {
 		case doMove:
 			n.host = n.name + "-moved-" + fmt.Sprint(s.At.Milliseconds())
+			r.apply() // the new host has the cables of the old one
 			r.up(n)
 		case doKill, doBlackout:
 			r.net.Restart(n.host)
