@@ -194,10 +194,17 @@ func (r *simulator) up(n *simNode) {
 	r.log.note("start " + n.name + " at " + n.host)
 	n.start()
 	<-n.server.Started()
+	here := life{n.host, r.now()}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.live[n.name] = life{n.host, r.now()}
+	r.live[n.name] = here
 	r.own[n.id()] = n.name
+	r.mu.Unlock()
+	r.work.Go(func() { // what it serves before it has heard of others
+		for range 10 {
+			r.look(n.name, here)
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
 }
 
 func (r *simulator) down(name string) {
