@@ -50,6 +50,7 @@ type node struct {
 	finder  *discovery.Poller // nil: no discovery
 	roster  *roster
 	facts   *factbook
+	lookout *lookout
 	keys    *keybook
 	cookies *keyring
 	journal *journal
@@ -154,7 +155,7 @@ func (n *node) build() error {
 		return err
 	}
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
-	n.facts = newFactbook(n)
+	n.facts, n.lookout = newFactbook(n), newLookout(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
@@ -180,6 +181,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("join", n.seeker.Run)
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
+	n.group.run("lookout", n.lookout.run)
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.group.run("reaping", n.reap)
