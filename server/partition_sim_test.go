@@ -26,7 +26,7 @@ func TestSimulatedPartitionOfAnyLengthHeals(t *testing.T) {
 		{5 * time.Second, 15 * time.Second},
 		{45 * time.Second, 15 * time.Second},
 		{10 * time.Minute, 15 * time.Second},
-		{time.Duration(long(1, 24)) * time.Hour, 30 * time.Second},
+		{time.Duration(long(20, 24*60)) * time.Minute, 30 * time.Second},
 	} {
 		t.Run(c.length.String(), func(t *testing.T) {
 			simulate(t, func(s *sim) {
