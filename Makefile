@@ -2,6 +2,8 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+SEED    ?= 1
+N       ?= 200
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # Tests compile with the flags of the release, so that everything is built once.
@@ -9,7 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
 
-.PHONY: help build test check processes race mutants web browser compose bench bench-transport long deps generate fmt clean
+.PHONY: help build test check sim processes race mutants web browser compose bench bench-transport long deps generate fmt clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,13 +23,18 @@ deps: ## Install what the tests need (Debian, as root)
 	$(step)
 	scripts/deps.sh
 
-test: deps check processes race mutants web browser compose ## Install what the tests need and run all of them
+test: deps check sim processes race mutants web browser compose ## Install what the tests need and run all of them
 
 check: ## Vet, house rules and all Go tests
 	$(step)
 	$(GO) vet ./...
 	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v -e internal/e2e -e internal/mutants)
 	cd bench && $(GO) test ./...
+
+sim: ## Random faults on whole simulated clusters, then the invariants: SEED= first, N= how many, SCHEDULE= a file
+	$(step)
+	cd server && MUSTER_SEED=$(SEED) MUSTER_SEEDS=$(N) MUSTER_SCHEDULE=$(if $(SCHEDULE),$(abspath $(SCHEDULE))) \
+		$(GO) test -vet=off -count=1 -timeout 60m -run KeepTheInvariants
 
 processes: ## Real processes, alone on the machine: on loopback, and on hosts between which the network fails (as root)
 	$(step)
@@ -64,11 +71,14 @@ bench: ## Benchmarks; results belong into docs/performance.md
 bench-transport: ## The link beside memberlist's own transport and a POST for each packet; 10 minutes
 	cd bench && $(GO) run ./transport
 
-long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind, floods for a minute (see docs/long.md)
+long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind, 1,000 simulated clusters, floods for a minute (see docs/long.md)
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall|ListOfAHundred' ./store/sqlite ./join ./server
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 15m -parallel 8 -v -run 'Nobody|LivedThrough' ./internal/hosts
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 30m -v -run 'DoNoHarm|EndlessBody|BadLogins' ./internal/e2e
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'SimulatedNodesThatExpect|SimulatedHealthyCluster' ./server
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'PartitionOfAnyLength|ComersAndGoers' ./server
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'IdleNodes' ./internal/e2e
+	$(MAKE) sim N=1000
 
 generate: ## Rebuild generated code and the dashboard bundle
 	npm run types --prefix web

@@ -83,7 +83,7 @@ func (m *Memory) Fail(err error) {
 	m.fail = err
 }
 
-// Copy returns another disk with the same content.
+// Copy returns a disk with the same content, as when a data directory is cloned.
 func (m *Memory) Copy() *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()

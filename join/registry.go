@@ -134,7 +134,10 @@ func freshVoters(rows []store.Member) int {
 func (s *Seeker) takeRow(ctx context.Context, there store.Cluster, minted bool) error {
 	rows, err := s.cfg.Registry.Members(ctx)
 	if err != nil {
-		rows = nil // they only shorten the search
+		return unavailable(err) // somebody may hold this node's name
+	}
+	if err := s.nameHeld(ctx, rows); err != nil {
+		return err
 	}
 	cluster := Cluster{ID: there.ID, Name: s.cfg.ClusterName, Store: StoreInfo{Kind: s.cfg.Store, Epoch: there.Epoch}}
 	members := s.sound(rows)

@@ -247,3 +247,27 @@ func TestNodeWithOtherDatabaseDoesNotJoin(t *testing.T) {
 		one(t, c)
 	})
 }
+
+// TestDatabaseRefusesANameThatIsHeld: a second node of the same name takes the
+// cluster only once nobody listens at the first one's endpoint.
+func TestDatabaseRefusesANameThatIsHeld(t *testing.T) {
+	t.Parallel()
+	simulate(t, func(t *testing.T, w *world) {
+		b := newTable()
+		a := w.node("n1", sharing(b, 0)).start()
+		time.Sleep(5 * time.Second)
+		held := one(t, a)
+		twin := w.node("twin", func(c *join.Config) { sharing(b, 0)(c) })
+		twin.name = "n1"
+		twin.start()
+		time.Sleep(20 * time.Second)
+		if p, ok := problemOf(twin, muster.CodeNameInUse); !ok || twin.state.Cluster().ID != "" {
+			t.Errorf("a live name was taken: cluster %q, problem %+v", twin.state.Cluster().ID, p)
+		}
+		a.stop()
+		time.Sleep(20 * time.Second)
+		if got := twin.state.Cluster().ID; got != held {
+			t.Errorf("the name of a dead node is not taken over: cluster %q, want %s", got, held)
+		}
+	})
+}

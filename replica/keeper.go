@@ -97,6 +97,10 @@ func askHead(ctx context.Context, s store.Store) (store.Cluster, store.Head, err
 
 // follow brings the copy to the head of a store that does not contradict it.
 func (r *Replica) follow(ctx context.Context, s store.Store, head store.Head, own error) error {
+	if r.View() != nil && r.position() == head.Position {
+		r.fresh(own) // nothing to ask for
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
 	if err := r.catchUp(ctx, s, head, followTimeout); err != nil {

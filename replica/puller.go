@@ -112,8 +112,12 @@ func (r *Replica) pullStore(ctx context.Context) error {
 // catchUp applies all that s has beyond the copy. Head is what is known of it,
 // patience the time for its first answer.
 func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head, patience time.Duration) error {
-	r.storePull.Lock()
-	defer r.storePull.Unlock()
+	select {
+	case r.storePull <- struct{}{}:
+		defer func() { <-r.storePull }()
+	case <-ctx.Done(): // the store may keep the other pull waiting for long
+		return ctx.Err()
+	}
 	at := r.position()
 	if r.View() == nil || head.Compacted > at.Rev || head.Rev-at.Rev > max(farBehind, head.Items) {
 		return r.takeSnapshot(ctx, s)

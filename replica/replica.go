@@ -116,7 +116,7 @@ type Replica struct {
 	soft      chan struct{}  // 1: the same, but a hint is probably on its way
 	done      chan struct{}  // closed when Run ends
 
-	storePull sync.Mutex // one pull from the store at a time
+	storePull chan struct{} // 1: one pull from the store at a time
 	running   atomic.Bool
 }
 
@@ -133,6 +133,7 @@ func New(cfg Config) (*Replica, error) {
 		kick:      make(chan struct{}, 1),
 		pull:      make(chan struct{}, 1),
 		soft:      make(chan struct{}, 1),
+		storePull: make(chan struct{}, 1),
 		done:      make(chan struct{}),
 	}
 	r.copy.init(cfg.Mirror, cfg.Clock)

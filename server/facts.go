@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -97,6 +98,13 @@ func (f facts) whole() facts {
 		f.Tags = map[string]string{}
 	}
 	return f
+}
+
+// forget drops what a member said, in all its runs.
+func (f *factbook) forget(id muster.NodeID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.book, func(k known, _ page) bool { return k.id == id })
 }
 
 // run fetches what was asked for, one member at a time.

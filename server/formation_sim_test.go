@@ -3,7 +3,6 @@ package server_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -90,10 +89,7 @@ func TestSimulatedNodesThatExpectThreeAreOneClusterWithinThreeSeconds(t *testing
 }
 
 func TestSimulatedNodesThatExpectEachOtherAreOneClusterWithinFiveSeconds(t *testing.T) {
-	size := 12
-	if long() {
-		size = 50
-	}
+	size := long(12, 50)
 	simulate(t, func(s *sim) {
 		nodes := together(s, size, size)
 		took := s.within(5*time.Second, func() error { return seeAll(nodes) })
@@ -101,9 +97,6 @@ func TestSimulatedNodesThatExpectEachOtherAreOneClusterWithinFiveSeconds(t *test
 		endAll(nodes...)
 	})
 }
-
-// long reports whether a test may take its time.
-func long() bool { return os.Getenv("MUSTER_LONG") != "" }
 
 // seeAll reports nil once every node sees all of them healthy in one cluster.
 func seeAll(nodes []*simNode) error {
@@ -271,10 +264,7 @@ func TestSimulatedHealthyClusterMakesNoJoinAttempts(t *testing.T) {
 		nodes := together(s, 5, 3)
 		s.formed(5*time.Second, nodes...)
 		time.Sleep(time.Minute)
-		before, health := attempts(s, nodes), 2*time.Minute
-		if long() {
-			health = 10 * time.Minute
-		}
+		before, health := attempts(s, nodes), time.Duration(long(2, 10))*time.Minute
 		time.Sleep(health)
 		if more := attempts(s, nodes) - before; more != 0 {
 			s.t.Errorf("%v attempts to join in %s of health, want none", more, health)

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -246,21 +245,30 @@ func (n *node) serveHTTP() {
 	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	srv.RegisterOnShutdown(n.api.Drain)
 	n.group.run("http", func(ctx context.Context) error {
-		var ending sync.WaitGroup
-		defer ending.Wait()
-		ending.Go(func() {
-			<-ctx.Done()
-			end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-			defer cancel()
-			if srv.Shutdown(end) != nil {
-				_ = srv.Close() // whoever is left has had his time
-			}
-		})
-		if err := srv.Serve(n.secured(n.listener)); !errors.Is(err, http.ErrServerClosed) {
+		ctx, stop := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			shutDown(ctx, srv)
+		}()
+		err := srv.Serve(n.secured(n.listener))
+		stop()
+		<-ended // what is being answered is answered before the node has stopped
+		if !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil
 	})
+}
+
+// shutDown lets the server finish what it is answering once ctx ends.
+func shutDown(ctx context.Context, srv *http.Server) {
+	<-ctx.Done()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if srv.Shutdown(end) != nil {
+		_ = srv.Close() // whoever is left has had his time
+	}
 }
 
 // watchReadiness closes Ready at the first time that every condition holds.

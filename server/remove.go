@@ -160,6 +160,7 @@ func (n *node) forgetMember(id muster.NodeID) {
 	}
 	n.gossip.Forget(id)
 	n.link.Forget(id)
+	n.facts.forget(id)
 	n.roster.drop(id)
 	n.roster.poke()
 	n.changed.fire()

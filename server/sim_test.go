@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,19 +35,24 @@ import (
 type sim struct {
 	t      *testing.T
 	net    *testnet.Network
+	cookie string
 	ring   auth.Ring
 	token  string
 	shared *memory.Store // a database all nodes reach; nil: they keep their own
 	client *http.Client
 
-	mu    sync.Mutex
-	conns []*memory.Store // of the nodes to the database
+	logs func(node string) *slog.Logger // of the nodes
+
+	mu     sync.Mutex
+	conns  []*memory.Store // of the nodes to the database
+	faults memory.Faults   // of the database now
 }
 
 // database makes the database misbehave towards every node.
 func (s *sim) database(f memory.Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.faults = f
 	for _, c := range s.conns {
 		c.Inject(f)
 	}
@@ -53,29 +62,64 @@ func (s *sim) database(f memory.Faults) {
 // was shut down. Virtual time stands still once a test has returned.
 const probesEnd = 10 * time.Second
 
+// connect opens a connection to the database, in its present state.
+func (s *sim) connect() *memory.Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	conn := s.shared.Share()
+	conn.Inject(s.faults)
+	s.conns = append(s.conns, conn)
+	return conn
+}
+
+// disconnect lets a process reach no store any more.
+func (s *sim) disconnect(p *process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range p.conns {
+		s.conns = slices.DeleteFunc(s.conns, func(c *memory.Store) bool { return c == conn })
+		conn.Inject(memory.Faults{Down: true})
+	}
+}
+
 // simulate runs the test inside a bubble of virtual time.
 func simulate(t *testing.T, test func(*sim)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &sim{t: t, net: testnet.New(1), ring: newRing(t)}
-		token, err := s.ring.Issue(auth.Claims{Subject: "test", Role: auth.RoleAdmin, Expires: time.Now().Add(24 * time.Hour)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.token = token
-		s.net.Delay(time.Millisecond, time.Millisecond)
-		transport := &http.Transport{DialContext: s.net.Host("client").Dial}
-		s.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
-		defer transport.CloseIdleConnections()
+		s := newSim(t, 1)
+		defer s.client.CloseIdleConnections()
 		test(s)
 		time.Sleep(probesEnd)
 	})
 }
 
+// newSim makes an empty network, inside a bubble.
+func newSim(t *testing.T, seed uint64) *sim {
+	t.Helper()
+	cookie := auth.NewCookie().Reveal()
+	s := &sim{t: t, net: testnet.New(seed), cookie: cookie, ring: ringOf(t, cookie)}
+	token, err := s.ring.Issue(auth.Claims{Subject: "test", Role: auth.RoleAdmin, Expires: time.Now().Add(48 * time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.token = token
+	s.net.Delay(time.Millisecond, time.Millisecond)
+	s.client = &http.Client{Transport: &http.Transport{DialContext: s.net.Host("client").Dial}, Timeout: 10 * time.Second}
+	s.logs = func(node string) *slog.Logger {
+		return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("on", node)
+	}
+	return s
+}
+
 func newRing(t *testing.T) auth.Ring {
 	t.Helper()
-	cookie, err := auth.ParseCookie([]byte(auth.NewCookie().Reveal()))
+	return ringOf(t, auth.NewCookie().Reveal())
+}
+
+func ringOf(t *testing.T, text string) auth.Ring {
+	t.Helper()
+	cookie, err := auth.ParseCookie([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,46 +130,42 @@ func newRing(t *testing.T) auth.Ring {
 type simNode struct {
 	s      *sim
 	name   string
+	host   string // where it runs: its name, until it moves
 	change func(*server.Config)
 
 	disk   *join.Memory
 	home   *memory.Store
 	mirror *memMirror
-	conn   *memory.Store // to the database of all
 
 	metrics *prometheus.Registry // of the last start
-	server  *server.Server
-	cancel  context.CancelFunc
-	done    chan error
+	*process
+}
+
+// process is one run of a node.
+type process struct {
+	server *server.Server
+	cancel context.CancelFunc
+	done   chan error
+	conns  []*memory.Store // to its own store or the database
+	dead   atomic.Bool     // killed: what is left of it reaches nobody
 }
 
 func (s *sim) node(name string, change func(*server.Config)) *simNode {
-	return &simNode{s: s, name: name, change: change, disk: &join.Memory{}, home: memory.New(), mirror: &memMirror{}}
+	return &simNode{s: s, name: name, host: name, change: change, disk: &join.Memory{}, home: memory.New(), mirror: &memMirror{}}
 }
 
-func (n *simNode) url() string { return "http://" + n.name + ":9113" }
+func (n *simNode) url() string { return "http://" + n.host + ":9113" }
 
 // start boots the node.
 func (n *simNode) start() *simNode {
 	n.s.t.Helper()
-	host := n.s.net.Host(n.name)
-	listener, err := host.Listen(":9113")
+	n.process = &process{done: make(chan error, 1)}
+	listener, err := n.s.net.Host(n.host).Listen(":9113")
 	if err != nil {
 		n.s.t.Fatal(err)
 	}
 	n.metrics = prometheus.NewRegistry()
-	cfg := server.Config{
-		Metrics:  n.metrics,
-		NodeName: n.name, Advertise: n.url(), AllowedHosts: []string{n.name}, Cookies: n.s.ring,
-		Listener: listener, Dial: host.Dial,
-		OpenStore:  n.openStore,
-		OpenMirror: func() (replica.Mirror, error) { return n.mirror, nil },
-		OpenState:  func() (*join.State, error) { return join.OpenMemory(n.disk, n.name) },
-		Log:        slog.New(slog.NewTextHandler(n.s.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("on", n.name),
-	}
-	if n.s.shared != nil {
-		cfg.Store = "postgres://simulated"
-	}
+	cfg := n.config(listener)
 	if n.change != nil {
 		n.change(&cfg)
 	}
@@ -134,20 +174,48 @@ func (n *simNode) start() *simNode {
 		n.s.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel, n.done = cancel, make(chan error, 1)
-	go func() { n.done <- n.server.Run(ctx) }()
+	n.cancel = cancel
+	run := n.process
+	go func() { run.done <- run.server.Run(ctx) }()
 	return n
 }
 
-func (n *simNode) openStore(kind store.Kind) (store.Store, error) {
-	if kind == store.KindPostgres {
-		conn := n.s.shared.Share()
-		n.s.mu.Lock()
-		defer n.s.mu.Unlock()
-		n.s.conns, n.conn = append(n.s.conns, conn), conn
-		return conn, nil
+func (n *simNode) config(listener net.Listener) server.Config {
+	run, disk, mirror := n.process, n.disk, n.mirror
+	cfg := server.Config{
+		Metrics:  n.metrics,
+		NodeName: n.name, Advertise: n.url(), AllowedHosts: []string{n.host}, Cookies: n.s.ring,
+		Listener: listener, Dial: run.dial(n.s.net.Host(n.host)),
+		OpenStore:  func(kind store.Kind) (store.Store, error) { return n.openStore(run, kind), nil },
+		OpenMirror: func() (replica.Mirror, error) { return mirror, nil },
+		OpenState:  func() (*join.State, error) { return join.OpenMemory(disk, n.name) },
+		Log:        n.s.logs(n.name),
 	}
-	return n.home.Share(), nil
+	if n.s.shared != nil {
+		cfg.Store = "postgres://simulated"
+	}
+	return cfg
+}
+
+// dial reaches the network until the process is killed.
+func (p *process) dial(host *testnet.Host) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if p.dead.Load() {
+			return nil, syscall.ENETDOWN
+		}
+		return host.Dial(ctx, network, address)
+	}
+}
+
+func (n *simNode) openStore(run *process, kind store.Kind) store.Store {
+	conn := n.home.Share()
+	if kind == store.KindPostgres {
+		conn = n.s.connect()
+	}
+	n.s.mu.Lock()
+	defer n.s.mu.Unlock()
+	run.conns = append(run.conns, conn)
+	return conn
 }
 
 // stop ends the node gracefully.
@@ -158,19 +226,25 @@ func (n *simNode) stop() {
 	}
 }
 
-// kill cuts the node off like a power failure, then ends what is left of it.
+// kill ends the node like a power failure: at once, and it tells nobody. Its next
+// run starts from what was on disk.
 func (n *simNode) kill() {
-	n.s.net.Kill(n.name)
-	if n.conn != nil {
-		n.conn.Inject(memory.Faults{Down: true})
-	}
-	n.cancel()
+	n.crash()
 	<-n.done
+}
+
+// crash is kill without waiting for what is left of the process.
+func (n *simNode) crash() {
+	n.dead.Store(true)
+	n.disk, n.mirror = n.disk.Copy(), n.mirror.copy()
+	n.s.net.Kill(n.host)
+	n.s.disconnect(n.process)
+	n.cancel()
 }
 
 // revive boots a killed node again.
 func (n *simNode) revive() {
-	n.s.net.Restart(n.name)
+	n.s.net.Restart(n.host)
 	n.start()
 }
 
@@ -279,6 +353,13 @@ func (s *sim) formed(limit time.Duration, nodes ...*simNode) time.Duration {
 type memMirror struct {
 	mu   sync.Mutex
 	snap *store.Snapshot
+}
+
+// copy returns a mirror with the same content.
+func (m *memMirror) copy() *memMirror {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &memMirror{snap: m.snap}
 }
 
 func (m *memMirror) Load(context.Context) (*store.Snapshot, error) {

@@ -33,6 +33,11 @@ func mutants() []mutant {
 			pkg: "./join", run: "TestForeignClusterRaisesAnAlarmOnBothAndIsLeftAlone",
 		},
 		{
+			rule: "a name that a live row of the database holds is not taken",
+			file: "join/registry.go", old: "s.nameHeld(ctx, rows)", new: "s.nameHeld(ctx, nil)",
+			pkg: "./join", run: "TestDatabaseRefusesANameThatIsHeld",
+		},
+		{
 			rule: "a joiner is called back before it is admitted",
 			file: "join/accept.go", old: "if e == nil && ask.Endpoint != Outbound {", new: "if e == nil && false {",
 			pkg: "./join", run: "TestUnreachableJoinerIsToldAddressAndClass",

@@ -159,7 +159,8 @@ func (c *conn) writeErrorLocked() error {
 }
 
 func (c *conn) pushLocked(s segment) {
-	s.due = time.Now().Add(c.n.delayLocked())
+	s.due = time.Now().Add(c.n.travelLocked(c.out.path))
+	c.n.sent[c.local.host] += int64(len(s.data))
 	if last := len(c.out.segments) - 1; last >= 0 && s.due.Before(c.out.segments[last].due) {
 		s.due = c.out.segments[last].due
 	}

@@ -156,7 +156,7 @@ func (n *Network) Dial(ctx context.Context, from, address string) (net.Conn, err
 }
 
 func (n *Network) dial(ctx context.Context, from string, to addr) (net.Conn, error) {
-	due := n.handshake()
+	due := n.handshake(path{from, to.host})
 	for {
 		c, wait, err := n.tryDial(from, to, due)
 		if err != nil {
@@ -172,10 +172,10 @@ func (n *Network) dial(ctx context.Context, from string, to addr) (net.Conn, err
 }
 
 // handshake returns when the answer to a dial that starts now is due.
-func (n *Network) handshake() time.Time {
+func (n *Network) handshake(p path) time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return time.Now().Add(n.delayLocked() + n.delayLocked())
+	return time.Now().Add(n.travelLocked(p) + n.travelLocked(path{p.to, p.from}))
 }
 
 func (n *Network) tryDial(from string, to addr, due time.Time) (net.Conn, pause, error) {

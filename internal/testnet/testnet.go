@@ -1,7 +1,7 @@
 // Package testnet is a network in memory, for tests of whole clusters in one
 // process. Hosts have names; connections between them are buffered, bounded and
 // have working deadlines; cables can be cut in one or both directions, slowed
-// down, and hosts killed and restarted.
+// down or made lossy, and hosts killed and restarted.
 //
 // Everything waits on channels and timers only, so it runs in virtual time
 // inside testing/synctest. The package starts no goroutines.
@@ -40,6 +40,8 @@ type Network struct {
 	down      map[string]bool
 	names     map[string]bool
 	outages   map[path]*outage
+	qualities map[path]Quality
+	sent      map[string]int64 // bytes by sending host
 	listeners map[string]*listener
 	conns     map[*conn]struct{}
 	changed   signal // raised when a path or host changes, for dials under way
@@ -53,6 +55,8 @@ func New(seed uint64) *Network {
 		down:      map[string]bool{},
 		names:     map[string]bool{},
 		outages:   map[path]*outage{},
+		qualities: map[path]Quality{},
+		sent:      map[string]int64{},
 		listeners: map[string]*listener{},
 		conns:     map[*conn]struct{}{},
 	}
@@ -184,13 +188,6 @@ func (n *Network) wakeLocked() {
 func (n *Network) blockedLocked(p path) bool {
 	o := n.outages[p]
 	return o != nil && o.blocked
-}
-
-func (n *Network) delayLocked() time.Duration {
-	if n.jitter <= 0 {
-		return n.delay
-	}
-	return n.delay + time.Duration(n.rng.Int64N(int64(n.jitter)))
 }
 
 // arrivalLocked says when something due at a time arrives on a path, given its
