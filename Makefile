@@ -61,7 +61,7 @@ bench-transport: ## The link beside memberlist's own transport and a POST for ea
 	cd bench && $(GO) run ./transport
 
 long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind (see docs/long.md)
-	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall' ./store/sqlite ./join
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall|SickMembers' ./store/sqlite ./join ./server
 
 generate: ## Rebuild generated code and the dashboard bundle
 	npm run types --prefix web

@@ -38,6 +38,7 @@ func (n *node) members() []muster.Member {
 			list = append(list, n.unseen(row))
 		}
 	}
+	n.stale(list)
 	slices.SortFunc(list, func(a, b muster.Member) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})

@@ -228,7 +228,7 @@ func (n *node) Conditions() []muster.Condition {
 	if !serving.OK {
 		serving.Text = "shutting down"
 	}
-	list := []muster.Condition{joined, synced, serving}
+	list := []muster.Condition{joined, synced, n.hears(), serving}
 	for i, c := range list {
 		if !c.OK && c.Fix == "" {
 			info, _ := c.Code.Info()
