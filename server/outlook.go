@@ -102,26 +102,12 @@ func (n *node) nudge() {
 	for _, v := range n.dialled() {
 		id := v.ID
 		n.group.run("nudge", func(ctx context.Context) error {
-			if err := n.tell(ctx, id); err != nil {
+			if err := n.tell(ctx, id, outlookPath, nil); err != nil {
 				n.log.DebugContext(ctx, "member not told of a change; it asks in its turn", "member", id, "error", err)
 			}
 			return nil
 		})
 	}
-}
-
-func (n *node) tell(ctx context.Context, id muster.NodeID) error {
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+outlookPath, http.NoBody)
-	if err != nil {
-		return err
-	}
-	res, err := n.link.Transport(id).RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	return res.Body.Close()
 }
 
 // serveNudge makes this node ask the caller soon.

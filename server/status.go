@@ -80,7 +80,7 @@ func (n *node) mode() string {
 // stage says how far this node's own life has come.
 func (n *node) stage(r replica.Status) muster.NodeState {
 	switch {
-	case n.draining.Load():
+	case n.isDraining():
 		return muster.NodeDraining
 	case n.state.Cluster().ID == "" && n.seeker.Status().Stage == join.StageForming:
 		return muster.NodeForming
@@ -224,11 +224,7 @@ func (n *node) Conditions() []muster.Condition {
 	if !synced.OK {
 		synced.Text = "no configuration yet"
 	}
-	serving := muster.Condition{Code: muster.CodeDraining, OK: !n.draining.Load(), Since: n.begun, Text: "taking work"}
-	if !serving.OK {
-		serving.Text = "shutting down"
-	}
-	list := []muster.Condition{joined, synced, n.hears(), serving}
+	list := []muster.Condition{joined, synced, n.hears(), n.serving()}
 	for i, c := range list {
 		if !c.OK && c.Fix == "" {
 			info, _ := c.Code.Info()

@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) membersCommand() *cobra.Command {
-	var filter memberFilter
+	var filter client.Filter
 	var matrix bool
 	cmd := &cobra.Command{
 		Use:   "members",
@@ -37,7 +37,7 @@ live members that do not work. The exit code is then 3 if there are any.`,
 	flags.StringSliceVar(&filter.States, "state", nil, "only those in `STATE` (repeatable)")
 	flags.BoolVar(&matrix, "matrix", false, "show who sees whom")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if matrix && !filter.all() {
+		if matrix && !filter.All() {
 			return muster.Errorf(muster.CodeUsage, "--matrix shows all members: leave out --region, --zone, --role, --tag and --state")
 		}
 		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
@@ -48,50 +48,16 @@ live members that do not work. The exit code is then 3 if there are any.`,
 		if matrix {
 			return a.showMatrix(ctx, c, *f)
 		}
-		members, err := c.Members(ctx)
+		members, err := c.MembersWhere(ctx, filter)
 		if err != nil {
 			return err
 		}
-		members = filter.of(members)
 		result := struct {
 			Members []muster.Member `json:"members"`
 		}{Members: members}
 		return a.show(*f, result, func(w io.Writer, wide bool) { memberTable(w, members, wide) })
 	}
 	return cmd
-}
-
-// memberFilter picks members; an empty field picks all.
-type memberFilter struct {
-	Region, Zone, Role string
-	Tags, States       []string
-}
-
-// all reports whether the filter picks every member.
-func (f memberFilter) all() bool {
-	return f.Region+f.Zone+f.Role == "" && len(f.Tags)+len(f.States) == 0
-}
-
-// of returns the members that fit, never nil.
-func (f memberFilter) of(members []muster.Member) []muster.Member {
-	fit := []muster.Member{}
-	for _, m := range members {
-		if f.fits(m) {
-			fit = append(fit, m)
-		}
-	}
-	return fit
-}
-
-func (f memberFilter) fits(m muster.Member) bool {
-	for _, tag := range f.Tags {
-		key, value, exact := strings.Cut(tag, "=")
-		if have, ok := m.Tags[key]; !ok || exact && have != value {
-			return false
-		}
-	}
-	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
-		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
 }
 
 func memberTable(w io.Writer, members []muster.Member, wide bool) {
