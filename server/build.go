@@ -172,6 +172,16 @@ func (n *node) alarm(code muster.Code, text string) {
 
 // memberChanged is told of every change of a member, in order.
 func (n *node) memberChanged(e gossip.Event) {
+	if shown, ok := n.damper.see(e); ok {
+		n.showMember(shown)
+	}
+	n.facts.of(e.Member) // asks for what is not known
+	n.roster.poke()
+	n.changed.fire()
+}
+
+// showMember tells whoever watches of a change of a member.
+func (n *node) showMember(e gossip.Event) {
 	text := fmt.Sprintf("%s is %s", e.Member.Name, e.To)
 	if e.From != "" && e.From != e.To {
 		text = fmt.Sprintf("%s: %s -> %s", e.Member.Name, e.From, e.To)
@@ -186,8 +196,6 @@ func (n *node) memberChanged(e gossip.Event) {
 	}
 	n.journal.add(muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text})
 	n.logMember(e)
-	n.facts.of(e.Member) // asks for what is not known
-	n.roster.poke()
 	n.changed.fire()
 }
 
@@ -209,8 +217,15 @@ func (n *node) tellTakeover(e gossip.Event) {
 // logMember uses the phrases that operators of other systems search for.
 func (n *node) logMember(e gossip.Event) {
 	attrs := []any{"member", e.Member.Name, "member_id", e.Member.ID, "reason", e.Member.Reason}
+	if e.Member.Self || e.From == e.To {
+		return
+	}
+	dropped, due := n.damper.mayLog(e.Member.ID, e.To)
+	if dropped > 0 {
+		attrs = append(attrs, "not_logged", dropped)
+	}
 	switch {
-	case e.Member.Self || e.From == e.To:
+	case !due:
 	case e.To == muster.StateSuspect:
 		n.log.Warn("node marked as suspect", attrs...)
 	case e.To == muster.StateDead:

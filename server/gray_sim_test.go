@@ -153,7 +153,7 @@ func grayFailures(s *sim, seed uint64, whole time.Duration) {
 		time.Sleep(time.Until(over))
 		what.sick(s, name, others, false)
 		slow[name].set(0)
-		s.t.Logf("%s: all well again after %s", what.name, s.formed(30*time.Second, nodes...))
+		s.t.Logf("%s: all well again after %s", what.name, s.formed(time.Minute, nodes...))
 	}
 	time.Sleep(time.Until(begun.Add(whole)))
 	noFalseDeaths(s, nodes, sick)
