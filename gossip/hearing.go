@@ -143,7 +143,8 @@ func (h *hearing) mayAccuse(id muster.NodeID, now time.Time) bool {
 }
 
 func (h *hearing) soundLocked(now time.Time) bool {
-	return now.After(h.quiet) && now.Sub(h.word) <= silenceProbes*h.probe
+	// late stays as it is while nobody is probed, as all are held dead.
+	return h.late.IsZero() && now.After(h.quiet) && now.Sub(h.word) <= silenceProbes*h.probe
 }
 
 // sound reports whether this node may blame anybody.

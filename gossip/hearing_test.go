@@ -101,6 +101,17 @@ func TestANodeThatLosesHalfOfItsProbesMayNotAccuse(t *testing.T) {
 	if l.MayAccuse("b", l.now) {
 		t.Error("half of all probes to many members are lost, and it may accuse")
 	}
+	l.pass(20 * time.Second) // holds all dead, and probes nobody
+	l.Heard(l.now)
+	l.pass(4 * time.Second)
+	l.Heard(l.now)
+	l.pass(time.Second)
+	l.Heard(l.now)
+	l.pass(3 * time.Second)
+	l.Heard(l.now)
+	if l.MayAccuse("b", l.now) {
+		t.Error("it may accuse because it has ceased to probe")
+	}
 	if h, _ := l.State(l.now, 6, func(muster.NodeID) bool { return false }); h != gossip.HearingLate {
 		t.Errorf("it hears %s, want late", h)
 	}
