@@ -72,7 +72,7 @@ bench-transport: ## The link beside memberlist's own transport and a POST for ea
 	cd bench && $(GO) run ./transport
 
 long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts of each kind, 1,000 simulated clusters, floods for a minute (see docs/long.md)
-	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall|ListOfAHundred' ./store/sqlite ./join ./server
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'Killed|OneCluster|TooSmall|ListOfAHundred|SickMembers' ./store/sqlite ./join ./server
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 15m -parallel 8 -v -run 'Nobody|LivedThrough' ./internal/hosts
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 30m -v -run 'DoNoHarm|EndlessBody|BadLogins' ./internal/e2e
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'SimulatedNodesThatExpect|SimulatedHealthyCluster' ./server

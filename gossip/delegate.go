@@ -71,12 +71,16 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, dig
 	d.MergeRemoteState(digest, false)
 	d.g.table.answered(id, rtt)
 	d.g.contacts.note(id, nil)
+	d.g.hearing.answered(id, time.Now())
 }
 
 // probeFailed is asked whether to skip the second opinion over a stream after a
 // probe got no answer. Never; but that is how one learns of the failed probe.
 func (d *delegate) probeFailed(name string) bool {
 	d.g.metrics.probeFailures.Inc()
+	if id := muster.NodeID(name); !d.g.refuses(id) {
+		d.g.hearing.missed(id, time.Now())
+	}
 	select {
 	case d.g.missed <- muster.NodeID(name):
 	default:

@@ -82,6 +82,7 @@ type Gossip struct {
 	gate     *gate
 	table    *table
 	contacts *contacts
+	hearing  *hearing
 	meta     atomic.Pointer[[]byte] // what memberlist tells others about this node
 
 	changed chan struct{}      // capacity 1: memberlist may have changed its mind
@@ -125,6 +126,8 @@ func New(cfg Config) (*Gossip, error) {
 		ready:    make(chan struct{}),
 		contacts: newContacts(),
 	}
+	g.hearing = newHearing(tuning.probe)
+	cfg.Inbox.hearing = g.hearing
 	g.table = newTable(cfg.Self.ID, g.contacts)
 	g.metrics = newMetrics(g)
 	g.gate = newGate(g.metrics)
@@ -149,7 +152,8 @@ func (g *Gossip) Run(ctx context.Context) error {
 		return err
 	}
 	transport := NewTransport(g.cfg.Self.ID, g.cfg.Link, g.cfg.Inbox)
-	transport.contacts, transport.sentNews = g.contacts, g.hint
+	transport.contacts, transport.sentNews, transport.hearing = g.contacts, g.hint, g.hearing
+	g.hearing.begin(time.Now())
 	list, err := memberlist.Create(g.config(transport))
 	if err != nil {
 		_ = transport.Shutdown() // never fails
@@ -322,6 +326,7 @@ func (g *Gossip) Heal(id muster.NodeID) {
 func (g *Gossip) Forget(id muster.NodeID) {
 	if g.table.forget(id) {
 		g.contacts.note(id, nil)
+		g.hearing.forget(id)
 	}
 }
 

@@ -29,6 +29,8 @@ type Inbox struct {
 	streams chan net.Conn
 	foreign bool // memberlist is configured by somebody else: messages pass unscreened
 
+	hearing *hearing // set before open; nil: nobody asks
+
 	opened                         atomic.Bool // written with mu held
 	droppedPackets, droppedStreams atomic.Uint64
 
@@ -53,6 +55,9 @@ func (b *Inbox) Packet(from muster.NodeID, data []byte) {
 	if !b.foreign && !plainPacket(data) {
 		b.droppedPackets.Add(1)
 		return
+	}
+	if b.hearing != nil && answers(data) {
+		b.hearing.heard(time.Now())
 	}
 	select {
 	case b.packets <- &memberlist.Packet{Buf: data, From: source{from}, Timestamp: time.Now()}:
@@ -141,6 +146,16 @@ func (s *stream) Read(p []byte) (int, error) {
 		s.message = bytes.NewReader(message)
 	}
 	return s.message.Read(p)
+}
+
+// Write sends a message, which memberlist writes in one piece, without what this node
+// cannot know.
+func (s *stream) Write(p []byte) (int, error) {
+	if h := s.inbox.hearing; h != nil && !h.sound(time.Now()) {
+		p = bytes.Clone(p)
+		calmExchange(p)
+	}
+	return s.Conn.Write(p)
 }
 
 // RemoteAddr returns the peer's made-up address.

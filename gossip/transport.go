@@ -26,7 +26,8 @@ type Transport struct {
 	link     Link
 	inbox    *Inbox
 	contacts *contacts
-	sentNews func() // a packet went out that may tell of a change
+	sentNews func()   // a packet went out that may tell of a change
+	hearing  *hearing // nil: every accusation goes out
 }
 
 // NewTransport returns the transport of a node and opens its inbox. Run makes
@@ -49,7 +50,13 @@ func (t *Transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 // probes all members, and a second one answers them.
 func (t *Transport) WriteToAddress(b []byte, to memberlist.Address) (time.Time, error) {
 	id := muster.NodeID(to.Name)
+	if b = t.calm(b); b == nil {
+		return time.Now(), nil // nothing but what this node cannot know
+	}
 	err := t.link.Send(id, b)
+	if t.hearing != nil && err == nil && asks(b) {
+		t.hearing.asked(id, time.Now())
+	}
 	if hasNews(b) {
 		t.sentNews()
 	}

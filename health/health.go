@@ -22,6 +22,8 @@ type Evidence struct {
 	Since  time.Time    // of the gossip state
 	Reason string       // of the gossip state
 
+	Shown Flap // what was shown of it so far; the zero value if nothing was
+
 	LinkDown  bool      // the last connection broke and a new one was refused
 	LinkSince time.Time // since when
 	LinkError string    // why
@@ -38,8 +40,16 @@ type Verdict struct {
 // Judge weighs the evidence about one member.
 func Judge(e Evidence) Verdict {
 	v := Verdict{State: e.Gossip, Since: e.Since, Reason: e.Reason}
+	if e.Shown.Shown == e.Gossip {
+		v.Since = e.Shown.Since
+	}
 	switch {
 	case e.Gossip.Gone():
+		return v
+	case e.Shown.Held():
+		return Verdict{State: e.Shown.Shown, Since: e.Shown.Since, Reason: e.Shown.Reason()}
+	case e.Gossip == muster.StateSuspect && e.Shown.Shown != "" && !e.Self:
+		v.State, v.Since = e.Shown.Shown, e.Shown.Since // not shown as suspect perhaps, and not healthy
 		return v
 	case e.Draining:
 		v.State = muster.StateDraining

@@ -158,6 +158,16 @@ func (n *node) alarm(code muster.Code, text string) {
 
 // memberChanged is told of every change of a member, in order.
 func (n *node) memberChanged(e gossip.Event) {
+	if shown, ok := n.damper.see(e); ok {
+		n.showMember(shown)
+	}
+	n.facts.of(e.Member) // asks for what is not known
+	n.roster.poke()
+	n.changed.fire()
+}
+
+// showMember tells whoever watches of a change of a member.
+func (n *node) showMember(e gossip.Event) {
 	text := fmt.Sprintf("%s is %s", e.Member.Name, e.To)
 	if e.From != "" && e.From != e.To {
 		text = fmt.Sprintf("%s: %s -> %s", e.Member.Name, e.From, e.To)
@@ -170,11 +180,12 @@ func (n *node) memberChanged(e gossip.Event) {
 	if e.Updated {
 		kind = muster.EventMemberUpdate
 	}
-	level, message := memberPhrase(e)
-	n.record(level, message, muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text},
-		"member", e.Member.Name, "member_id", e.Member.ID, "reason", e.Member.Reason)
-	n.facts.of(e.Member) // asks for what is not known
-	n.roster.poke()
+	level, phrase, dropped := n.memberLine(e)
+	attrs := []any{"member", e.Member.Name, "member_id", e.Member.ID, "reason", e.Member.Reason}
+	if dropped > 0 {
+		attrs = append(attrs, "not_logged", dropped)
+	}
+	n.record(level, phrase, muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text}, attrs...)
 	n.changed.fire()
 }
 
@@ -192,6 +203,20 @@ func (n *node) tellTakeover(e gossip.Event) {
 			muster.Event{Kind: muster.EventNameTakeover, Subject: v.Name, From: string(v.ID), To: string(e.Member.ID), Text: text},
 			"member", v.Name, "from", v.ID, "to", e.Member.ID, "state", v.State)
 	}
+}
+
+// memberLine says how a change is logged, and how many lines of its class were kept
+// at debug level since the last one: one in ten seconds is enough for people.
+func (n *node) memberLine(e gossip.Event) (level slog.Level, phrase string, dropped int) {
+	level, phrase = memberPhrase(e)
+	if level == slog.LevelDebug {
+		return level, phrase, 0
+	}
+	dropped, due := n.damper.mayLog(e.Member.ID, e.To)
+	if !due {
+		level = slog.LevelDebug
+	}
+	return level, phrase, dropped
 }
 
 // memberPhrase uses the words that operators of other systems search for.

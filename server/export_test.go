@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/health"
 )
 
 // MaxKeys is the size of the keybook.
@@ -28,4 +29,9 @@ func (k Keybook) Len() int {
 	k.k.mu.Lock()
 	defer k.k.mu.Unlock()
 	return len(k.k.keys)
+}
+
+// Dissenting is dissenting.
+func Dissenting(self muster.NodeID, members []muster.Member, outlooks map[muster.NodeID]health.Outlook) []muster.Member {
+	return dissenting(self, members, outlooks)
 }

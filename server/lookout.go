@@ -18,7 +18,7 @@ import (
 // Timing of the lookout.
 const (
 	lookTick   = 250 * time.Millisecond
-	lookPeriod = 4 * time.Second        // between two looks at one member
+	lookPeriod = 5 * time.Second        // between two looks at one member
 	lookSpread = 100 * time.Millisecond // per member, where that makes the period longer
 	lookAgain  = 500 * time.Millisecond // after a failure, and between two questions that were hinted at
 	lookLimit  = 1500 * time.Millisecond

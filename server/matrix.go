@@ -23,9 +23,16 @@ func (n *node) mesh() (health.Mesh, map[muster.NodeID]health.Outlook, map[muster
 
 // observed adds to each member those to whom it looks other than to this node.
 func (n *node) observed(members []muster.Member) []muster.Member {
-	mesh, outlooks, _ := n.mesh()
-	own := map[muster.NodeID]muster.State{n.self.ID: muster.StateAlive}
-	for _, s := range outlooks[n.self.ID].Sights {
+	_, outlooks, _ := n.mesh()
+	return dissenting(n.self.ID, members, outlooks)
+}
+
+// dissenting adds to each member those who see it other than one observer does, or do
+// not reach it.
+func dissenting(self muster.NodeID, members []muster.Member, outlooks map[muster.NodeID]health.Outlook) []muster.Member {
+	mesh := health.NewMesh(outlooks)
+	own := map[muster.NodeID]muster.State{self: muster.StateAlive}
+	for _, s := range outlooks[self].Sights {
 		own[s.ID] = s.State
 	}
 	at := make(map[muster.NodeID]*muster.Member, len(members))
@@ -35,7 +42,7 @@ func (n *node) observed(members []muster.Member) []muster.Member {
 	for _, by := range members {
 		for _, s := range outlooks[by.ID].Sights {
 			m := at[s.ID]
-			if by.Self || m == nil || s.State == own[s.ID] && len(s.Trouble) == 0 {
+			if by.ID == self || m == nil || s.State == own[s.ID] && len(s.Trouble) == 0 {
 				continue
 			}
 			m.Observers = append(m.Observers, observer(mesh, by, s))

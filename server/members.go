@@ -38,6 +38,7 @@ func (n *node) members() []muster.Member {
 			list = append(list, n.unseen(row))
 		}
 	}
+	n.stale(list)
 	slices.SortFunc(list, func(a, b muster.Member) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
@@ -49,7 +50,9 @@ func (n *node) member(v gossip.View) muster.Member {
 		Self: v.Self, Draining: v.Draining,
 		Gossip: v.State, Since: v.Since, Reason: v.Reason,
 	}
+	deaths := 0
 	if !v.Self {
+		e.Shown, deaths = n.damper.shown(v)
 		up, err, since := n.link.State(v.ID)
 		e.LinkDown = !up && err != nil
 		if e.LinkDown {
@@ -66,7 +69,7 @@ func (n *node) member(v gossip.View) muster.Member {
 		State: verdict.State, Since: verdict.Since, Reason: verdict.Reason, Healthy: verdict.Healthy,
 		Region: facts.Region, Tags: facts.Tags, Version: v.Version, Boot: v.Boot,
 		RTT: float64(v.RTT.Microseconds()) / 1000, Self: v.Self,
-		ClockSkew: n.lookout.skewOfMember(v.ID), Observers: []muster.Observer{},
+		Flapping: deaths, ClockSkew: n.lookout.skewOfMember(v.ID), Observers: []muster.Observer{},
 	}
 }
 

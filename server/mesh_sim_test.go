@@ -82,6 +82,7 @@ func stopAll(nodes []*simNode) {
 	for _, n := range slices.Backward(nodes) {
 		n.stop()
 	}
+	time.Sleep(5 * time.Second) // memberlist's last probe outlives it
 }
 
 // problem returns the first problem of a code that a node shows.

@@ -54,6 +54,7 @@ type node struct {
 	roster  *roster
 	facts   *factbook
 	lookout *lookout
+	damper  *damper
 	keys    *keybook
 	cookies *keyring
 	journal *journal.Journal
@@ -165,6 +166,7 @@ func (n *node) build() error {
 	}
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
 	n.facts, n.lookout = newFactbook(n), newLookout(n)
+	n.damper = newDamper(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
@@ -193,6 +195,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
 	n.group.run("lookout", n.lookout.run)
+	n.group.run("damper", n.damper.run)
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.group.run("reaping", n.reap)

@@ -225,7 +225,7 @@ func (n *node) Conditions() []muster.Condition {
 	if !synced.OK {
 		synced.Text = "no configuration yet"
 	}
-	list := []muster.Condition{joined, synced, n.serving()}
+	list := []muster.Condition{joined, synced, n.hears(), n.serving()}
 	for i, c := range list {
 		if !c.OK && c.Fix == "" {
 			info, _ := c.Code.Info()
