@@ -59,6 +59,7 @@ const (
 	CodeSelf                Code = "self"
 	CodeVersionRange        Code = "version"
 	CodeExpelled            Code = "expelled"
+	CodeExpelledKnowsCookie Code = "expelled-node-knows-cookie"
 	CodeAddressNotAllowed   Code = "address-not-allowed"
 	CodeEndpointUnreachable Code = "endpoint-unreachable"
 	CodeExpectMismatch      Code = "expect-mismatch"
@@ -238,7 +239,10 @@ func joinCodes() []CodeInfo {
 			"upgrade the older node"},
 		{CodeExpelled, 403, 4, "this node was expelled from the cluster",
 			"an operator removed it for good",
-			"readmit it with muster node readmit, or start with an empty data directory"},
+			"readmit it on another member: muster node readmit NODE_ID; or start it with an empty data directory, as a new node"},
+		{CodeExpelledKnowsCookie, 0, 3, "an expelled machine still knows the cluster's cookie",
+			"its node id is refused, but whoever holds the cookie can make a new one, and operators' tokens too",
+			"exchange the cookie on all machines: muster keys rotate, or muster node expel NODE --rotate; it goes away once no member accepts the old one"},
 		{CodeAddressNotAllowed, 403, 4, "the address lies outside what may be dialled",
 			"link-local, metadata, multicast and unspecified addresses are never dialled, loopback only from loopback, and --allowed-address-space narrows the rest",
 			"advertise an address that the other members can use: --mgmt-advertise"},
