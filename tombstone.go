@@ -144,3 +144,12 @@ func (s SignedTombstone) Verify(cluster ClusterID, now time.Time) error {
 
 // Expires returns when the tombstone ceases to count.
 func (s SignedTombstone) Expires() time.Time { return s.At.Add(ProvisionalFor) }
+
+// Expulsion is a tombstone that counts now, and by whose authority.
+type Expulsion struct {
+	Tombstone
+
+	Provisional bool      `json:"provisional"`      // a member has signed it; the store knows nothing of it yet
+	Expires     time.Time `json:"expires,omitzero"` // of a provisional one
+	Rev         int64     `json:"rev"`              // of the document; 0 if it is provisional
+}

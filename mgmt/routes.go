@@ -53,6 +53,8 @@ func routes() []route {
 		{operation: "listMembers", method: "GET", pattern: "/cluster/members", role: read},
 		{operation: "listNodes", method: "GET", pattern: "/cluster/nodes", role: read},
 		{operation: "getMember", method: "GET", pattern: "/v1/members/{id}", role: read},
+		{operation: "expelMember", method: "POST", pattern: "/v1/members/{id}:expel", role: auth.RoleAdmin, body: 4 << 10},
+		{operation: "readmitMember", method: "POST", pattern: "/v1/members/{id}:readmit", role: auth.RoleAdmin},
 		{operation: "listKeys", method: "GET", pattern: "/v1/keys", role: auth.RoleAdmin},
 		{operation: "leave", method: "POST", pattern: "/v1/leave", role: write},
 		{operation: "listConfig", method: "GET", pattern: "/v1/config", role: read},

@@ -70,6 +70,12 @@ type ServerInterface interface {
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(w http.ResponseWriter, r *http.Request, id Name)
+	// ExpelMember Expel a member for good
+	// (POST /v1/members/{id}:expel)
+	ExpelMember(w http.ResponseWriter, r *http.Request, id Name)
+	// ReadmitMember Let an expelled node come back
+	// (POST /v1/members/{id}:readmit)
+	ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams)
 	// GetOpenAPI This description
 	// (GET /v1/openapi.json)
 	GetOpenAPI(w http.ResponseWriter, r *http.Request)
@@ -193,6 +199,18 @@ func (_ Unimplemented) CreateLogin(w http.ResponseWriter, r *http.Request) {
 // GetMember One member
 // (GET /v1/members/{id})
 func (_ Unimplemented) GetMember(w http.ResponseWriter, r *http.Request, id Name) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ExpelMember Expel a member for good
+// (POST /v1/members/{id}:expel)
+func (_ Unimplemented) ExpelMember(w http.ResponseWriter, r *http.Request, id Name) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ReadmitMember Let an expelled node come back
+// (POST /v1/members/{id}:readmit)
+func (_ Unimplemented) ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1199,6 +1217,74 @@ func (siw *ServerInterfaceWrapper) GetMember(w http.ResponseWriter, r *http.Requ
 	handler.ServeHTTP(w, r)
 }
 
+// ExpelMember operation middleware
+func (siw *ServerInterfaceWrapper) ExpelMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExpelMember(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReadmitMember operation middleware
+func (siw *ServerInterfaceWrapper) ReadmitMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReadmitMemberParams
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", r.URL.Query(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReadmitMember(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetOpenAPI operation middleware
 func (siw *ServerInterfaceWrapper) GetOpenAPI(w http.ResponseWriter, r *http.Request) {
 
@@ -1462,6 +1548,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/members/{id}", wrapper.GetMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:expel", wrapper.ExpelMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:readmit", wrapper.ReadmitMember)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/leave", wrapper.Leave)
@@ -2352,6 +2444,88 @@ func (response GetMemberdefaultApplicationProblemPlusJSONResponse) VisitGetMembe
 	return err
 }
 
+type ExpelMemberRequestObject struct {
+	ID   Name `json:"id"`
+	Body *ExpelMemberJSONRequestBody
+}
+
+type ExpelMemberResponseObject interface {
+	VisitExpelMemberResponse(w http.ResponseWriter) error
+}
+
+type ExpelMember200JSONResponse Expulsion
+
+func (response ExpelMember200JSONResponse) VisitExpelMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExpelMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExpelMemberdefaultApplicationProblemPlusJSONResponse) VisitExpelMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadmitMemberRequestObject struct {
+	ID     Name `json:"id"`
+	Params ReadmitMemberParams
+}
+
+type ReadmitMemberResponseObject interface {
+	VisitReadmitMemberResponse(w http.ResponseWriter) error
+}
+
+type ReadmitMember204ResponseHeaders struct {
+	MusterRevision *int64
+}
+
+type ReadmitMember204Response struct {
+	Headers ReadmitMember204ResponseHeaders
+}
+
+func (response ReadmitMember204Response) VisitReadmitMemberResponse(w http.ResponseWriter) error {
+	if response.Headers.MusterRevision != nil {
+		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReadmitMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadmitMemberdefaultApplicationProblemPlusJSONResponse) VisitReadmitMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetOpenAPIRequestObject struct {
 }
 
@@ -2668,6 +2842,12 @@ type StrictServerInterface interface {
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(ctx context.Context, request GetMemberRequestObject) (GetMemberResponseObject, error)
+	// ExpelMember Expel a member for good
+	// (POST /v1/members/{id}:expel)
+	ExpelMember(ctx context.Context, request ExpelMemberRequestObject) (ExpelMemberResponseObject, error)
+	// ReadmitMember Let an expelled node come back
+	// (POST /v1/members/{id}:readmit)
+	ReadmitMember(ctx context.Context, request ReadmitMemberRequestObject) (ReadmitMemberResponseObject, error)
 	// GetOpenAPI This description
 	// (GET /v1/openapi.json)
 	GetOpenAPI(ctx context.Context, request GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error)
@@ -3162,6 +3342,66 @@ func (sh *strictHandler) GetMember(w http.ResponseWriter, r *http.Request, id Na
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetMemberResponseObject); ok {
 		if err := validResponse.VisitGetMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExpelMember operation middleware
+func (sh *strictHandler) ExpelMember(w http.ResponseWriter, r *http.Request, id Name) {
+	var request ExpelMemberRequestObject
+
+	request.ID = id
+
+	var body ExpelMemberJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ExpelMember(ctx, request.(ExpelMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExpelMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ExpelMemberResponseObject); ok {
+		if err := validResponse.VisitExpelMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReadmitMember operation middleware
+func (sh *strictHandler) ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams) {
+	var request ReadmitMemberRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadmitMember(ctx, request.(ReadmitMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadmitMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReadmitMemberResponseObject); ok {
+		if err := validResponse.VisitReadmitMemberResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
