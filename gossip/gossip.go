@@ -316,8 +316,12 @@ func (g *Gossip) running() bool {
 // Refresh tells the others what Meta returns now.
 func (g *Gossip) Refresh() { raise(g.refresh) }
 
-// Reconsider makes the list show now what Expelled answers.
-func (g *Gossip) Reconsider() { g.hint() }
+// Reconsider makes the list show now what Expelled answers, and asks members about
+// whom else they know: what they told of a node while it was expelled was ignored.
+func (g *Gossip) Reconsider() {
+	g.hint()
+	raise(g.settle)
+}
 
 // expelled asks the configuration; a node does not judge itself.
 func (g *Gossip) expelled(id muster.NodeID) (string, bool) {

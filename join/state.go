@@ -71,6 +71,8 @@ type record struct {
 	Peers       []store.Member      `json:"peers"`
 	Accepted    []string            `json:"accepted_kids,omitempty"`
 	Retired     []muster.RetiredKey `json:"retired_kids,omitempty"` // latest first
+
+	Tombstones []muster.SignedTombstone `json:"tombstones,omitempty"`
 }
 
 // Open reads the state in a data directory, or makes a new node there, and
@@ -234,7 +236,7 @@ func (s *State) SetPeers(peers []store.Member) error {
 // that node can release it.
 func (s *State) Forget() error {
 	return s.update(func(r *record) error {
-		r.Cluster, r.Unconfirmed, r.Peers = Cluster{}, false, nil
+		r.Cluster, r.Unconfirmed, r.Peers, r.Tombstones = Cluster{}, false, nil, nil
 		return nil
 	})
 }

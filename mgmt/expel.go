@@ -25,13 +25,13 @@ type Expulsion interface {
 	Provisional(ctx context.Context, t muster.Tombstone) (muster.Expulsion, error)
 }
 
-var errNoExpulsion = muster.Errorf(muster.CodeNotFound, "this node expels nobody")
+func noExpulsion() error { return muster.Errorf(muster.CodeNotFound, "this node expels nobody") }
 
 // ExpelMember takes a node out of the cluster for good, by a document in the
 // configuration, or by this node's word while the store is down.
 func (h *handlers) ExpelMember(ctx context.Context, q server.ExpelMemberRequestObject) (server.ExpelMemberResponseObject, error) {
 	if h.cfg.Expulsion == nil {
-		return nil, errNoExpulsion
+		return nil, noExpulsion()
 	}
 	if q.Body == nil || q.Body.Reason == "" {
 		return nil, badField("reason", "say why: the node is told, and the history keeps it")
@@ -118,7 +118,7 @@ func (h *handlers) tombstone(ctx context.Context, id muster.NodeID, o order) (st
 // ReadmitMember deletes a tombstone.
 func (h *handlers) ReadmitMember(ctx context.Context, q server.ReadmitMemberRequestObject) (server.ReadmitMemberResponseObject, error) {
 	if h.cfg.Expulsion == nil {
-		return nil, errNoExpulsion
+		return nil, noExpulsion()
 	}
 	there, err := h.buried(q.ID)
 	if err != nil {

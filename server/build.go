@@ -23,14 +23,19 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
-		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.goesForGood, rows: n.state.Peers(),
 	}
 }
 
 // saveOthers keeps the list for the next start, without this node itself.
 func (n *node) saveOthers(rows []store.Member) error {
-	return n.state.SetPeers(slices.DeleteFunc(slices.Clone(rows), func(m store.Member) bool { return m.ID == n.self.ID }))
+	return n.state.SetPeers(slices.DeleteFunc(slices.Clone(rows), func(m store.Member) bool {
+		return m.ID == n.self.ID || n.graves.has(m.ID)
+	}))
 }
+
+// goesForGood reports whether this node has no row in the durable list any more.
+func (n *node) goesForGood() bool { return n.forget.Load() || n.ousted.Load() != nil }
 
 // memberTable returns the durable list, or nil before the cluster is known.
 func (n *node) memberTable() memberTable {
@@ -47,7 +52,7 @@ func (n *node) buildSeeker() (err error) {
 		ClusterName: n.cfg.ClusterName, Store: store.KindSQLite, StoreFixed: n.cfg.Store == StoreSQLite,
 		JoinEndpoints: n.cfg.JoinEndpoints, JoinNodeID: n.cfg.JoinNodeID,
 		Expect: n.cfg.BootstrapExpect, Formation: n.cfg.Formation,
-		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.draining.Load,
+		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.draining.Load, Expelled: n.graves.refusal,
 		Joined: n.joined, Gossip: func(ctx context.Context, ids ...muster.NodeID) error { return n.gossip.Join(ctx, ids...) },
 		Admitted: n.admitted, OnAlarm: n.alarm,
 		Log: n.log, Metrics: n.cfg.Metrics,
@@ -80,8 +85,8 @@ func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 
 func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
-		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
-		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.alarm,
+		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: doorman{n},
+		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnRefused: n.refusedBy, OnAlarm: n.alarm,
 		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,
@@ -93,7 +98,7 @@ func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
 	n.gossip, err = gossip.New(gossip.Config{
 		Self:  gossip.Self{ID: n.self.ID, Key: n.self.Key, Boot: n.self.Boot, Name: n.self.Name},
 		Inbox: inbox, Link: n.link, Meta: n.meta, Profile: gossip.Profile(n.cfg.Profile),
-		Digest: n.digest, Observe: n.observe, OnEvent: n.memberChanged,
+		Digest: n.digest, Observe: n.observe, OnEvent: n.memberChanged, Expelled: n.graves.why,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	})
 	return err
@@ -124,7 +129,7 @@ func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
 		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, Auth: newVerifier(n),
-		Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
+		Expulsion: n.graves, Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
@@ -146,6 +151,10 @@ func (n *node) allowedHosts() []string {
 
 // linkUp is told of every link whose HELLO has verified.
 func (n *node) linkUp(h link.Hello) {
+	if n.graves.has(h.ID) { // expelled during the handshake, after its links were dropped
+		n.link.Drop(h.ID)
+		return
+	}
 	n.keys.add(h.ID, h.PublicKey)
 	n.gossip.Heal(h.ID)
 }
@@ -200,10 +209,10 @@ func (n *node) logMember(e gossip.Event) {
 	}
 }
 
-// rows shows all members that have not left, this node included, to the seeker.
+// rows shows all members that have not left and were not expelled, this node included, to the seeker.
 func (n *node) rows() (list []store.Member) {
 	for _, v := range n.gossip.Members() {
-		if v.State == muster.StateLeft {
+		if v.State == muster.StateLeft || v.State == muster.StateExpelled {
 			continue
 		}
 		list = append(list, store.Member{

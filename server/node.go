@@ -52,6 +52,7 @@ type node struct {
 	facts   *factbook
 	keys    *keybook
 	cookies *keyring
+	graves  *graves
 	journal *journal
 	changed *signal
 	logins  *auth.Logins
@@ -61,7 +62,9 @@ type node struct {
 	core     atomic.Pointer[core] // nil until the cluster is known
 	group    *group
 	draining atomic.Bool
-	forget   atomic.Bool // leave for good
+	ousted   atomic.Pointer[muster.Error] // why this node must go; nil: it need not
+	accused  atomic.Bool                  // a member calls it expelled, and that is being weighed
+	forget   atomic.Bool                  // leave for good
 	stop     context.CancelFunc
 }
 
@@ -155,6 +158,7 @@ func (n *node) build() error {
 	}
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
 	n.facts = newFactbook(n)
+	n.graves = newGraves(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
@@ -181,6 +185,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
 	n.group.run("cookies", n.cookies.run)
+	n.group.run("tombstones", n.graves.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.log.InfoContext(ctx, "node started", "node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 	n.server.started.fire()

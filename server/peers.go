@@ -50,6 +50,7 @@ func (n *node) rpc() http.Handler {
 	members := http.NewServeMux()
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
+	members.HandleFunc("POST "+tombstonesPath, n.graves.serve)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()
