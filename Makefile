@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED = 0
 export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false
 
-.PHONY: help build test check processes race web browser compose bench bench-transport long deps generate fmt clean
+.PHONY: help build test check processes race mutants web browser compose bench bench-transport long deps generate fmt clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,12 +21,12 @@ deps: ## Install what the tests need (Debian, as root)
 	$(step)
 	scripts/deps.sh
 
-test: deps check processes race web browser compose ## Install what the tests need and run all of them
+test: deps check processes race mutants web browser compose ## Install what the tests need and run all of them
 
 check: ## Vet, house rules and all Go tests
 	$(step)
 	$(GO) vet ./...
-	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v internal/e2e)
+	$(GO) test -vet=off -shuffle=on $$($(GO) list ./... | grep -v -e internal/e2e -e internal/mutants)
 	cd bench && $(GO) test ./...
 
 processes: ## Real processes on loopback, alone on the machine: their deadlines are promises
@@ -36,6 +36,10 @@ processes: ## Real processes on loopback, alone on the machine: their deadlines 
 race: ## The concurrent packages again under the race detector, with fewer random runs
 	$(step)
 	CGO_ENABLED=1 $(GO) test -vet=off -race -short -shuffle=on $(RACE)
+
+mutants: ## Break one rule at a time: a test must notice
+	$(step)
+	$(GO) test -vet=off -count=1 ./internal/mutants
 
 # What the tests below read and run lies outside their modules: never cached.
 

@@ -52,6 +52,7 @@ const (
 const (
 	CodeWaitingForPeers     Code = "waiting-for-peers"
 	CodeNotFormed           Code = "not-formed"
+	CodeAlreadyFormed       Code = "already-formed"
 	CodeClusterMismatch     Code = "cluster-mismatch"
 	CodeNameInUse           Code = "name-in-use"
 	CodeClone               Code = "clone"
@@ -67,6 +68,8 @@ const (
 	CodeExpectMismatch      Code = "expect-mismatch"
 	CodeExpectTooSmall      Code = "expect-too-small"
 	CodeExpectNotSet        Code = "expect-not-set"
+	CodeFormationMismatch   Code = "formation-mismatch"
+	CodeArbiterUnavailable  Code = "arbiter-unavailable"
 	CodePromiseHeld         Code = "promise-held"
 	CodeStoreMismatch       Code = "store-mismatch"
 	CodeDraining            Code = "draining"
@@ -115,6 +118,8 @@ const (
 	CodeAdvertise      Code = "advertise"
 	CodePlaintext      Code = "plaintext"
 	CodeInsecure       Code = "insecure"
+	CodeMemberAlive    Code = "member-alive"
+	CodeMemberGone     Code = "member-gone"
 	CodeMembersMissing Code = "members-missing"
 	CodeConfigLag      Code = "config-lag"
 	CodeOK             Code = "ok"
@@ -221,6 +226,9 @@ func joinCodes() []CodeInfo {
 		{CodeNotFormed, 503, 3, "the node belongs to no cluster yet",
 			"a node that was told to join does not form a cluster of its own",
 			"wait, or look at /ready of the node that answered"},
+		{CodeAlreadyFormed, 409, 6, "there is a cluster already",
+			"a cluster is formed once; this node, or one that it knows of, belongs to one",
+			"let the node join that cluster: --cluster-join-endpoint; to move a node to another cluster, stop it and run muster cluster forget"},
 		{CodeClusterMismatch, 409, 6, "the other node belongs to another cluster",
 			"both were formed on their own, or an address was reused",
 			"point --cluster-join-endpoint at the right cluster; to move a node, stop it and empty its data directory"},
@@ -266,6 +274,12 @@ func joinCodes() []CodeInfo {
 		{CodeExpectNotSet, 503, 3, "the node does not know how many nodes form the cluster",
 			"with discovery alone, nobody can tell the first node from a late one",
 			"start all first nodes with --bootstrap-expect N"},
+		{CodeFormationMismatch, 409, 6, "the nodes were told to form the cluster by different means",
+			"one would form it beside the other",
+			"give all nodes the same --config-store, --discovery and --bootstrap-expect"},
+		{CodeArbiterUnavailable, 503, 3, "the service that decides who forms the cluster does not answer",
+			"no node forms a cluster without it; one that exists can be joined all the same",
+			"check the address and the credentials of the discovery method, then wait: it is asked again"},
 		{CodePromiseHeld, 503, 3, "the node has promised to wait for another one to form the cluster",
 			"that node is not answering any more",
 			"bring the named node back, or muster cluster form --force on one node"},
@@ -389,6 +403,12 @@ func nodeCodes() []CodeInfo {
 		{CodeInsecure, 0, 3, "the node runs with less protection",
 			"it was started with --insecure: its cookie was made on the spot, and logins may cross the network in plain HTTP",
 			"remove --insecure and pass --cluster-cookie-file"},
+		{CodeMemberAlive, 409, 6, "the member still takes part",
+			"only a member that is dead or has left can be taken off the list: a live one would put itself back at once",
+			"to let it go for good: muster leave --addr ITS-ADDRESS; else stop it and wait until it is dead or left"},
+		{CodeMemberGone, 409, 6, "the member takes no part now",
+			"a member speaks only for itself, and this one is dead or has left",
+			"start it first; to take it off the list: muster node remove NAME"},
 		{CodeMembersMissing, 0, 3, "not every member is healthy",
 			"a member is suspect, dead or unreachable",
 			"ask why: muster why NAME"},

@@ -15,6 +15,11 @@ const (
 	EventClusterAlarm EventKind = "cluster.alarm" // Code says which
 	EventStoreState   EventKind = "store.state"
 	EventJoin         EventKind = "join"
+	EventMemberDrain  EventKind = "member.drain"    // of this node, by order of an operator
+	EventMemberResume EventKind = "member.resume"   // of this node, by order of an operator
+	EventMemberRemove EventKind = "member.remove"   // from the durable list, by order of an operator
+	EventMemberReap   EventKind = "member.reap"     // from the durable list, by its age
+	EventNameTakeover EventKind = "member.takeover" // a new node has the name of one that is gone; From and To are node ids
 )
 
 // Event is one thing that happened, as seen from Node. Seq grows by one per

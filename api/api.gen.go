@@ -70,6 +70,9 @@ type ChangeList struct {
 	Rev int64 `json:"rev"`
 }
 
+// Cluster A cluster as one of its nodes knows it.
+type Cluster = muster.ClusterInfo
+
 // Condition One requirement of readiness. Anonymous callers get `code` and `ok`.
 type Condition = muster.Condition
 
@@ -236,6 +239,12 @@ type Readiness struct {
 	Ready    bool            `json:"ready"`
 }
 
+// ReapPlan What would be reaped from the durable member list.
+type ReapPlan = muster.ReapPlan
+
+// Reapable A member that is gone and still on the durable list.
+type Reapable = muster.Reapable
+
 // RetiredKey A cookie that is not accepted any more.
 type RetiredKey = muster.RetiredKey
 
@@ -343,6 +352,9 @@ type KindPath = Name
 
 // Limit defines model for Limit.
 type Limit = int
+
+// MemberPath Letters, digits, dot, underscore and hyphen.
+type MemberPath = Name
 
 // MinRevision defines model for MinRevision.
 type MinRevision = int64
@@ -527,10 +539,34 @@ type ListEventsParams struct {
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
+// DrainMemberParams defines parameters for DrainMember.
+type DrainMemberParams struct {
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// Wait How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`.
+	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
+}
+
 // ReadmitMemberParams defines parameters for ReadmitMember.
 type ReadmitMemberParams struct {
 	// Reason Why; kept in the history.
 	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+}
+
+// RemoveMemberParams defines parameters for RemoveMember.
+type RemoveMemberParams struct {
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+}
+
+// ResumeMemberParams defines parameters for ResumeMember.
+type ResumeMemberParams struct {
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// Wait How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`.
+	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
 // WatchParams defines parameters for Watch.
@@ -675,6 +711,23 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/changes (the `ListChanges` operationId).
 	ListChanges(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetCluster What is this cluster?
+	//
+	// Its identity and how it came to it, the config store and its home, and the cookies this node accepts.
+	//
+	// Corresponds with GET /v1/cluster (the `GetCluster` operationId).
+	GetCluster(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// FormCluster Form a cluster here, now, alone
+	//
+	// For a node that belongs to no cluster and waits for others that will not
+	// come. It also breaks a promise that this node has given. 409
+	// `already-formed` if the node belongs to a cluster, or if any node that it
+	// knows of does.
+	//
+	// Corresponds with POST /v1/cluster:form (the `FormCluster` operationId).
+	FormCluster(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListConfig All documents
 	//
 	// Corresponds with GET /v1/config (the `ListConfig` operationId).
@@ -759,7 +812,18 @@ type ClientInterface interface {
 	// GetMember One member
 	//
 	// Corresponds with GET /v1/members/{id} (the `GetMember` operationId).
-	GetMember(ctx context.Context, id Name, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetMember(ctx context.Context, id MemberPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DrainMember Let a member take no new work
+	//
+	// Ask any node; it passes the order on to the member, which alone speaks for
+	// itself. The member stays a member in the state `draining`, its `/ready`
+	// answers 503 `draining`, and it stays so over restarts until it is resumed.
+	// Who asked and why stands in its `reason`. A member that drains already
+	// keeps its first reason.
+	//
+	// Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
+	DrainMember(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ExpelMemberWithBody Expel a member for good
 	//
@@ -800,6 +864,32 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
 	ReadmitMember(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RemoveMember Take a dead or left member off the list
+	//
+	// It is taken off the durable member list, and every node forgets it:
+	// `cluster_size` shrinks. 409 `member-alive` while it is alive or suspect.
+	// A removed node that comes back joins again; `:expel` keeps it out.
+	//
+	// Corresponds with POST /v1/members/{id}:remove (the `RemoveMember` operationId).
+	RemoveMember(ctx context.Context, id MemberPath, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeMember Let a drained member take work again
+	//
+	// The opposite of `:drain`. A member that does not drain is left as it is.
+	//
+	// Corresponds with POST /v1/members/{id}:resume (the `ResumeMember` operationId).
+	ResumeMember(ctx context.Context, id MemberPath, params *ResumeMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListReapable Which members would be reaped, when and why?
+	//
+	// Members that left, and members that are dead, are taken off the durable
+	// member list after a time of their own (`--reap-left-after`,
+	// `--reap-dead-after`). This shows what the next sweep would do, and what
+	// holds it back. It changes nothing.
+	//
+	// Corresponds with GET /v1/members:reap (the `ListReapable` operationId).
+	ListReapable(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetOpenAPI This description
 	//
@@ -984,6 +1074,43 @@ func (c *Client) ListChanges(ctx context.Context, params *ListChangesParams, req
 	return c.Client.Do(req)
 }
 
+// GetCluster What is this cluster?
+//
+// Its identity and how it came to it, the config store and its home, and the cookies this node accepts.
+//
+// Corresponds with GET /v1/cluster (the `GetCluster` operationId).
+func (c *Client) GetCluster(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetClusterRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FormCluster Form a cluster here, now, alone
+//
+// For a node that belongs to no cluster and waits for others that will not
+// come. It also breaks a promise that this node has given. 409
+// `already-formed` if the node belongs to a cluster, or if any node that it
+// knows of does.
+//
+// Corresponds with POST /v1/cluster:form (the `FormCluster` operationId).
+func (c *Client) FormCluster(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFormClusterRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListConfig All documents
 //
 // Corresponds with GET /v1/config (the `ListConfig` operationId).
@@ -1158,8 +1285,29 @@ func (c *Client) CreateLogin(ctx context.Context, reqEditors ...RequestEditorFn)
 // GetMember One member
 //
 // Corresponds with GET /v1/members/{id} (the `GetMember` operationId).
-func (c *Client) GetMember(ctx context.Context, id Name, reqEditors ...RequestEditorFn) (*http.Response, error) {
+func (c *Client) GetMember(ctx context.Context, id MemberPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetMemberRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DrainMember Let a member take no new work
+//
+// Ask any node; it passes the order on to the member, which alone speaks for
+// itself. The member stays a member in the state `draining`, its `/ready`
+// answers 503 `draining`, and it stays so over restarts until it is resumed.
+// Who asked and why stands in its `reason`. A member that drains already
+// keeps its first reason.
+//
+// Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
+func (c *Client) DrainMember(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDrainMemberRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1230,6 +1378,62 @@ func (c *Client) ExpelMember(ctx context.Context, id Name, body ExpelMemberJSONR
 // Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
 func (c *Client) ReadmitMember(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReadmitMemberRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RemoveMember Take a dead or left member off the list
+//
+// It is taken off the durable member list, and every node forgets it:
+// `cluster_size` shrinks. 409 `member-alive` while it is alive or suspect.
+// A removed node that comes back joins again; `:expel` keeps it out.
+//
+// Corresponds with POST /v1/members/{id}:remove (the `RemoveMember` operationId).
+func (c *Client) RemoveMember(ctx context.Context, id MemberPath, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRemoveMemberRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeMember Let a drained member take work again
+//
+// The opposite of `:drain`. A member that does not drain is left as it is.
+//
+// Corresponds with POST /v1/members/{id}:resume (the `ResumeMember` operationId).
+func (c *Client) ResumeMember(ctx context.Context, id MemberPath, params *ResumeMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeMemberRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListReapable Which members would be reaped, when and why?
+//
+// Members that left, and members that are dead, are taken off the durable
+// member list after a time of their own (`--reap-left-after`,
+// `--reap-dead-after`). This shows what the next sweep would do, and what
+// holds it back. It changes nothing.
+//
+// Corresponds with GET /v1/members:reap (the `ListReapable` operationId).
+func (c *Client) ListReapable(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListReapableRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1873,6 +2077,60 @@ func NewListChangesRequest(server string, params *ListChangesParams) (*http.Requ
 	return req, nil
 }
 
+// NewGetClusterRequest constructs an http.Request for the GetCluster method
+func NewGetClusterRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/cluster")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewFormClusterRequest constructs an http.Request for the FormCluster method
+func NewFormClusterRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/cluster:form")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListConfigRequest constructs an http.Request for the ListConfig method
 func NewListConfigRequest(server string, params *ListConfigParams) (*http.Request, error) {
 	var err error
@@ -2500,7 +2758,7 @@ func NewCreateLoginRequest(server string) (*http.Request, error) {
 }
 
 // NewGetMemberRequest constructs an http.Request for the GetMember method
-func NewGetMemberRequest(server string, id Name) (*http.Request, error) {
+func NewGetMemberRequest(server string, id MemberPath) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2526,6 +2784,79 @@ func NewGetMemberRequest(server string, id Name) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDrainMemberRequest constructs an http.Request for the DrainMember method
+func NewDrainMemberRequest(server string, id MemberPath, params *DrainMemberParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members/%s:drain", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -2634,6 +2965,167 @@ func NewReadmitMemberRequest(server string, id Name, params *ReadmitMemberParams
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRemoveMemberRequest constructs an http.Request for the RemoveMember method
+func NewRemoveMemberRequest(server string, id MemberPath, params *RemoveMemberParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members/%s:remove", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewResumeMemberRequest constructs an http.Request for the ResumeMember method
+func NewResumeMemberRequest(server string, id MemberPath, params *ResumeMemberParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members/%s:resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListReapableRequest constructs an http.Request for the ListReapable method
+func NewListReapableRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members:reap")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -2969,6 +3461,27 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/changes (the `ListChanges` operationId).
 	ListChangesWithResponse(ctx context.Context, params *ListChangesParams, reqEditors ...RequestEditorFn) (*ListChangesResponse, error)
 
+	// GetClusterWithResponse What is this cluster?
+	//
+	// Its identity and how it came to it, the config store and its home, and the cookies this node accepts.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/cluster (the `GetCluster` operationId).
+	GetClusterWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetClusterResponse, error)
+
+	// FormClusterWithResponse Form a cluster here, now, alone
+	//
+	// For a node that belongs to no cluster and waits for others that will not
+	// come. It also breaks a promise that this node has given. 409
+	// `already-formed` if the node belongs to a cluster, or if any node that it
+	// knows of does.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/cluster:form (the `FormCluster` operationId).
+	FormClusterWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*FormClusterResponse, error)
+
 	// ListConfigWithResponse All documents
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -3071,7 +3584,20 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/members/{id} (the `GetMember` operationId).
-	GetMemberWithResponse(ctx context.Context, id Name, reqEditors ...RequestEditorFn) (*GetMemberResponse, error)
+	GetMemberWithResponse(ctx context.Context, id MemberPath, reqEditors ...RequestEditorFn) (*GetMemberResponse, error)
+
+	// DrainMemberWithResponse Let a member take no new work
+	//
+	// Ask any node; it passes the order on to the member, which alone speaks for
+	// itself. The member stays a member in the state `draining`, its `/ready`
+	// answers 503 `draining`, and it stays so over restarts until it is resumed.
+	// Who asked and why stands in its `reason`. A member that drains already
+	// keeps its first reason.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
+	DrainMemberWithResponse(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*DrainMemberResponse, error)
 
 	// ExpelMemberWithBodyWithResponse Expel a member for good
 	//
@@ -3114,6 +3640,38 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
 	ReadmitMemberWithResponse(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*ReadmitMemberResponse, error)
+
+	// RemoveMemberWithResponse Take a dead or left member off the list
+	//
+	// It is taken off the durable member list, and every node forgets it:
+	// `cluster_size` shrinks. 409 `member-alive` while it is alive or suspect.
+	// A removed node that comes back joins again; `:expel` keeps it out.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/members/{id}:remove (the `RemoveMember` operationId).
+	RemoveMemberWithResponse(ctx context.Context, id MemberPath, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error)
+
+	// ResumeMemberWithResponse Let a drained member take work again
+	//
+	// The opposite of `:drain`. A member that does not drain is left as it is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/members/{id}:resume (the `ResumeMember` operationId).
+	ResumeMemberWithResponse(ctx context.Context, id MemberPath, params *ResumeMemberParams, reqEditors ...RequestEditorFn) (*ResumeMemberResponse, error)
+
+	// ListReapableWithResponse Which members would be reaped, when and why?
+	//
+	// Members that left, and members that are dead, are taken off the durable
+	// member list after a time of their own (`--reap-left-after`,
+	// `--reap-dead-after`). This shows what the next sweep would do, and what
+	// holds it back. It changes nothing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/members:reap (the `ListReapable` operationId).
+	ListReapableWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListReapableResponse, error)
 
 	// GetOpenAPIWithResponse This description
 	//
@@ -3536,6 +4094,102 @@ func (r ListChangesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListChangesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetClusterResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Cluster
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetClusterResponse) GetJSON200() *Cluster {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetClusterResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetClusterResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetClusterResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetClusterResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetClusterResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type FormClusterResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Cluster
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r FormClusterResponse) GetJSON200() *Cluster {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r FormClusterResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r FormClusterResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r FormClusterResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r FormClusterResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r FormClusterResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4052,6 +4706,54 @@ func (r GetMemberResponse) ContentType() string {
 	return ""
 }
 
+type DrainMemberResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Member
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DrainMemberResponse) GetJSON200() *Member {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DrainMemberResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DrainMemberResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DrainMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DrainMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DrainMemberResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ExpelMemberResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4142,6 +4844,143 @@ func (r ReadmitMemberResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReadmitMemberResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RemoveMemberResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RemoveMemberResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RemoveMemberResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RemoveMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RemoveMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RemoveMemberResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ResumeMemberResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Member
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResumeMemberResponse) GetJSON200() *Member {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ResumeMemberResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumeMemberResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumeMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumeMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumeMemberResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListReapableResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ReapPlan
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListReapableResponse) GetJSON200() *ReapPlan {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListReapableResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListReapableResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListReapableResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListReapableResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListReapableResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4538,6 +5377,39 @@ func (c *ClientWithResponses) ListChangesWithResponse(ctx context.Context, param
 	return ParseListChangesResponse(rsp)
 }
 
+// GetClusterWithResponse What is this cluster?
+//
+// Its identity and how it came to it, the config store and its home, and the cookies this node accepts.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/cluster (the `GetCluster` operationId).
+func (c *ClientWithResponses) GetClusterWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetClusterResponse, error) {
+	rsp, err := c.GetCluster(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetClusterResponse(rsp)
+}
+
+// FormClusterWithResponse Form a cluster here, now, alone
+//
+// For a node that belongs to no cluster and waits for others that will not
+// come. It also breaks a promise that this node has given. 409
+// `already-formed` if the node belongs to a cluster, or if any node that it
+// knows of does.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/cluster:form (the `FormCluster` operationId).
+func (c *ClientWithResponses) FormClusterWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*FormClusterResponse, error) {
+	rsp, err := c.FormCluster(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFormClusterResponse(rsp)
+}
+
 // ListConfigWithResponse All documents
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4694,12 +5566,31 @@ func (c *ClientWithResponses) CreateLoginWithResponse(ctx context.Context, reqEd
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/members/{id} (the `GetMember` operationId).
-func (c *ClientWithResponses) GetMemberWithResponse(ctx context.Context, id Name, reqEditors ...RequestEditorFn) (*GetMemberResponse, error) {
+func (c *ClientWithResponses) GetMemberWithResponse(ctx context.Context, id MemberPath, reqEditors ...RequestEditorFn) (*GetMemberResponse, error) {
 	rsp, err := c.GetMember(ctx, id, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetMemberResponse(rsp)
+}
+
+// DrainMemberWithResponse Let a member take no new work
+//
+// Ask any node; it passes the order on to the member, which alone speaks for
+// itself. The member stays a member in the state `draining`, its `/ready`
+// answers 503 `draining`, and it stays so over restarts until it is resumed.
+// Who asked and why stands in its `reason`. A member that drains already
+// keeps its first reason.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
+func (c *ClientWithResponses) DrainMemberWithResponse(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*DrainMemberResponse, error) {
+	rsp, err := c.DrainMember(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDrainMemberResponse(rsp)
 }
 
 // ExpelMemberWithBodyWithResponse Expel a member for good
@@ -4760,6 +5651,56 @@ func (c *ClientWithResponses) ReadmitMemberWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseReadmitMemberResponse(rsp)
+}
+
+// RemoveMemberWithResponse Take a dead or left member off the list
+//
+// It is taken off the durable member list, and every node forgets it:
+// `cluster_size` shrinks. 409 `member-alive` while it is alive or suspect.
+// A removed node that comes back joins again; `:expel` keeps it out.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/members/{id}:remove (the `RemoveMember` operationId).
+func (c *ClientWithResponses) RemoveMemberWithResponse(ctx context.Context, id MemberPath, params *RemoveMemberParams, reqEditors ...RequestEditorFn) (*RemoveMemberResponse, error) {
+	rsp, err := c.RemoveMember(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRemoveMemberResponse(rsp)
+}
+
+// ResumeMemberWithResponse Let a drained member take work again
+//
+// The opposite of `:drain`. A member that does not drain is left as it is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/members/{id}:resume (the `ResumeMember` operationId).
+func (c *ClientWithResponses) ResumeMemberWithResponse(ctx context.Context, id MemberPath, params *ResumeMemberParams, reqEditors ...RequestEditorFn) (*ResumeMemberResponse, error) {
+	rsp, err := c.ResumeMember(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeMemberResponse(rsp)
+}
+
+// ListReapableWithResponse Which members would be reaped, when and why?
+//
+// Members that left, and members that are dead, are taken off the durable
+// member list after a time of their own (`--reap-left-after`,
+// `--reap-dead-after`). This shows what the next sweep would do, and what
+// holds it back. It changes nothing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/members:reap (the `ListReapable` operationId).
+func (c *ClientWithResponses) ListReapableWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListReapableResponse, error) {
+	rsp, err := c.ListReapable(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListReapableResponse(rsp)
 }
 
 // GetOpenAPIWithResponse This description
@@ -5120,6 +6061,72 @@ func ParseListChangesResponse(rsp *http.Response) (*ListChangesResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest ChangeList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetClusterResponse parses an HTTP response from a GetClusterWithResponse call
+func ParseGetClusterResponse(rsp *http.Response) (*GetClusterResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetClusterResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Cluster
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseFormClusterResponse parses an HTTP response from a FormClusterWithResponse call
+func ParseFormClusterResponse(rsp *http.Response) (*FormClusterResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &FormClusterResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Cluster
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -5545,6 +6552,39 @@ func ParseGetMemberResponse(rsp *http.Response) (*GetMemberResponse, error) {
 	return response, nil
 }
 
+// ParseDrainMemberResponse parses an HTTP response from a DrainMemberWithResponse call
+func ParseDrainMemberResponse(rsp *http.Response) (*DrainMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DrainMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Member
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseExpelMemberResponse parses an HTTP response from a ExpelMemberWithResponse call
 func ParseExpelMemberResponse(rsp *http.Response) (*ExpelMemberResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5615,6 +6655,101 @@ func ParseReadmitMemberResponse(rsp *http.Response) (*ReadmitMemberResponse, err
 			headers.MusterRevision = &value
 		}
 		response.Headers204 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRemoveMemberResponse parses an HTTP response from a RemoveMemberWithResponse call
+func ParseRemoveMemberResponse(rsp *http.Response) (*RemoveMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RemoveMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseResumeMemberResponse parses an HTTP response from a ResumeMemberWithResponse call
+func ParseResumeMemberResponse(rsp *http.Response) (*ResumeMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumeMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Member
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListReapableResponse parses an HTTP response from a ListReapableWithResponse call
+func ParseListReapableResponse(rsp *http.Response) (*ListReapableResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListReapableResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ReapPlan
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil

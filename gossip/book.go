@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"context"
 	"net"
 	"slices"
 	"sync"
@@ -14,6 +15,8 @@ const (
 	meetLimit = 2 * time.Second
 	// meetAgain is how long an address that did not answer is left alone.
 	meetAgain = 500 * time.Millisecond
+	// callWait is how long a member waits to be called before it calls.
+	callWait = 300 * time.Millisecond
 	// maxWaiting is how many packets wait for a meeting; what comes on top is dropped.
 	maxWaiting = 64
 )
@@ -30,6 +33,7 @@ type place struct {
 	id        muster.NodeID // empty: not met yet
 	endpoint  string        // URL to meet it at; empty: as the address says
 	meeting   bool          // a search is under way
+	found     chan struct{} // closed when somebody is met; nil: nobody waits for that
 	waiting   [][]byte      // packets for whoever is found
 	down      *net.OpError  // why the last search failed
 	notBefore time.Time     // of the next one
@@ -112,6 +116,31 @@ func (b *book) met(address string, id muster.NodeID) {
 	defer b.mu.Unlock()
 	p := b.placeLocked(address)
 	p.id, p.notBefore = id, time.Time{}
+	if p.found != nil {
+		close(p.found)
+		p.found = nil
+	}
+}
+
+// await waits until somebody at an address has been met, and returns who; empty
+// after the time.
+func (b *book) await(ctx context.Context, address string, limit time.Duration) muster.NodeID {
+	b.mu.Lock()
+	p := b.placeLocked(address)
+	if p.found == nil {
+		p.found = make(chan struct{})
+	}
+	found, id := p.found, p.id
+	b.mu.Unlock()
+	if id != "" {
+		return id
+	}
+	select {
+	case <-found:
+	case <-time.After(limit):
+	case <-ctx.Done():
+	}
+	return b.id(address)
 }
 
 // forget takes a node off an address, unless somebody else lives there already.

@@ -128,7 +128,7 @@ func (t *AddressTransport) linkConfig(cfg TransportConfig, self link.Self, inbox
 	return link.Config{
 		Self: self, Keys: func() []link.Key { return cfg.Keys }, Receiver: inbox, OnUp: t.met,
 		Facts: func() link.Facts { return link.Facts{Endpoint: t.Endpoint(), Role: muster.RoleVoter} },
-		Dial:  cfg.Dial, TLS: cfg.TLS, Loopback: net.ParseIP(host).IsLoopback(),
+		Dial:  cfg.Dial, TLS: cfg.TLS, Loopback: net.ParseIP(host).IsLoopback(), AnyTarget: true,
 		Log: cfg.Log, Metrics: cfg.Metrics,
 	}
 }
@@ -250,7 +250,7 @@ func (t *AddressTransport) meetLater(address string) {
 		t.tasks.Go(func() {
 			ctx, cancel := context.WithTimeout(t.ctx, meetLimit)
 			defer cancel()
-			id, err := t.meet(ctx, address)
+			id, err := t.find(ctx, address)
 			for _, packet := range t.book.settle(address, err) {
 				_ = t.link.Send(id, packet) // memberlist was told long ago that it is on its way
 			}
@@ -258,22 +258,33 @@ func (t *AddressTransport) meetLater(address string) {
 	})
 }
 
-// meet finds out who answers at an address.
+// find returns who lives at an address. Of two members that look for each other at
+// the same time, as all do while a cluster starts, the one at the higher address
+// waits for the other one's call: one link does for both.
+func (t *AddressTransport) find(ctx context.Context, address string) (muster.NodeID, error) {
+	if t.Endpoint() > t.scheme+"://"+address {
+		if id := t.book.await(ctx, address, callWait); id != "" {
+			return id, nil
+		}
+	}
+	return t.meet(ctx, address)
+}
+
+// meet opens a link to an address and finds out who answers there.
 func (t *AddressTransport) meet(ctx context.Context, address string) (muster.NodeID, error) {
 	endpoint := t.book.endpoint(address)
 	if endpoint == "" {
 		endpoint = t.scheme + "://" + address
 	}
-	m, err := t.link.Meet(ctx, endpoint, "")
+	hello, err := t.link.Open(ctx, endpoint)
 	if err != nil {
 		return "", fmt.Errorf("meet the member at %s: %w", address, err)
 	}
-	m.Close()
-	t.book.met(address, m.Hello.ID)
-	if m.Hello.Endpoint == "" {
-		t.link.Learn(m.Hello.ID, endpoint)
+	t.book.met(address, hello.ID)
+	if hello.Endpoint == "" {
+		t.link.Learn(hello.ID, endpoint)
 	}
-	return m.Hello.ID, nil
+	return hello.ID, nil
 }
 
 // met learns from every link that comes up, in either direction.

@@ -121,7 +121,7 @@ func (s *Seeker) roster(without muster.NodeID) []store.Member {
 	if len(members) == 0 {
 		members = s.cfg.State.Peers()
 	}
-	members = slices.DeleteFunc(members, func(m store.Member) bool { return m.ID == without })
+	members = slices.DeleteFunc(members, func(m store.Member) bool { return m.ID == without || m.State == muster.StateLeft })
 	return slices.Insert(members, 0, s.row())
 }
 

@@ -88,9 +88,7 @@ func knownCode(c muster.Code) string {
 }
 
 func (s *Seeker) visit(ctx context.Context, t *target) error {
-	dialCtx, cancel := context.WithTimeout(ctx, meetTimeout)
-	defer cancel()
-	m, err := s.cfg.Meet(dialCtx, t.endpoint, "")
+	m, err := s.dial(ctx, t)
 	if err != nil {
 		return asError(err, s.cfg.Class(err))
 	}
@@ -112,6 +110,19 @@ func (s *Seeker) visit(ctx context.Context, t *target) error {
 		return s.offer(ctx, t, m)
 	}
 	return s.confer(ctx, t, m)
+}
+
+// dial makes the connection of an attempt.
+func (s *Seeker) dial(ctx context.Context, t *target) (Meeting, error) {
+	s.mu.Lock()
+	limit := meetTimeout
+	if t.tries == 0 {
+		limit = firstMeet
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return s.cfg.Meet(ctx, t.endpoint, "")
 }
 
 func (s *Seeker) isExplicit(t *target) bool {

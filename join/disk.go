@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// stateFile is the name of the one file in the data directory that this package
+// StateFile is the name of the one file in the data directory that this package
 // owns. It holds the node's private key.
-const stateFile = "node.json"
+const StateFile = "node.json"
 
 // disk keeps one blob. load returns nil if there is none yet; save returns once
 // the blob would survive a power cut.
@@ -25,7 +25,7 @@ type disk interface {
 // directory is a disk in a real directory.
 type directory string
 
-func (d directory) String() string { return filepath.Join(string(d), stateFile) }
+func (d directory) String() string { return filepath.Join(string(d), StateFile) }
 
 func (d directory) load() ([]byte, error) {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
@@ -41,7 +41,7 @@ func (d directory) load() ([]byte, error) {
 // save replaces the file in one step: whoever reads it sees the old or the new
 // content, also after a crash.
 func (d directory) save(data []byte) error {
-	temp, err := os.CreateTemp(string(d), stateFile+".*") // mode 0600
+	temp, err := os.CreateTemp(string(d), StateFile+".*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,13 @@ func (m *Memory) Fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fail = err
+}
+
+// Copy returns another disk with the same content.
+func (m *Memory) Copy() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Memory{data: slices.Clone(m.data)}
 }
 
 // String names the disk in errors.

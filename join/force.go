@@ -12,7 +12,7 @@ import (
 // if any endpoint that it knows of belongs to one.
 func (s *Seeker) Form(ctx context.Context) error {
 	if c := s.cfg.State.Cluster(); c.ID != "" {
-		return muster.Errorf(muster.CodeConflict, "%s belongs to cluster %s already", describe(s.self.ID, s.self.Name), clusterName(c))
+		return muster.Errorf(muster.CodeAlreadyFormed, "%s belongs to cluster %s already", describe(s.self.ID, s.self.Name), clusterName(c))
 	}
 	if s.cfg.Role != muster.RoleVoter || s.cfg.Endpoint == "" {
 		return muster.Errorf(muster.CodeBadRequest, "%s is an observer or cannot be called by others; such nodes only join", describe(s.self.ID, s.self.Name))
@@ -25,7 +25,7 @@ func (s *Seeker) Form(ctx context.Context) error {
 	}
 	cluster := s.newCluster()
 	if err := s.cfg.State.mintByForce(cluster); err != nil {
-		return muster.Errorf(muster.CodeConflict, "form a cluster: %w", err)
+		return muster.Errorf(muster.CodeAlreadyFormed, "form a cluster: %w", err)
 	}
 	s.log.Warn("forming a cluster by order of an operator", "cluster_id", cluster.ID)
 	return s.formed(cluster, nil)
@@ -76,7 +76,7 @@ func (s *Seeker) formedAt(ctx context.Context, endpoint string) error {
 	if peer.Cluster == "" {
 		return nil
 	}
-	return muster.Errorf(muster.CodeConflict, "%s at %s belongs to cluster %s", describe(peer.ID, peer.Name), endpoint, peer.Cluster).
+	return muster.Errorf(muster.CodeAlreadyFormed, "%s at %s belongs to cluster %s", describe(peer.ID, peer.Name), endpoint, peer.Cluster).
 		WithFix("let this node join it: --cluster-join-endpoint %s", endpoint)
 }
 

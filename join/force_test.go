@@ -68,7 +68,7 @@ func TestForceFormsAgainstAPromise(t *testing.T) {
 		if got := one(t, former, bound); got != id {
 			t.Errorf("cluster %s, want the forced one %s", got, id)
 		}
-		if err := bound.seeker.Form(t.Context()); muster.CodeOf(err) != muster.CodeConflict {
+		if err := bound.seeker.Form(t.Context()); muster.CodeOf(err) != muster.CodeAlreadyFormed {
 			t.Errorf("second time: %v, want conflict", err)
 		}
 	})
@@ -81,7 +81,7 @@ func TestForceIsRefusedWhileAClusterAnswers(t *testing.T) {
 		time.Sleep(time.Second)
 		b := w.node("n2", func(c *join.Config) { c.JoinEndpoints, c.ClusterName, c.JoinNodeID = endpoints("n1"), "other", "n9" }).start()
 		time.Sleep(time.Second)
-		if err := b.seeker.Form(t.Context()); muster.CodeOf(err) != muster.CodeConflict {
+		if err := b.seeker.Form(t.Context()); muster.CodeOf(err) != muster.CodeAlreadyFormed {
 			t.Errorf("Form: %v, want conflict", err)
 		}
 	})

@@ -27,7 +27,7 @@ type outlook struct {
 	lower    *link.Hello                   // the lowest of them that is below this node and free
 	total    int                           // all candidates in sight, present or not, with this node
 	formed   *link.Hello                   // a node that belongs to a cluster
-	byStore  *link.Hello                   // a node that forms through a database
+	rival    *link.Hello                   // a node that forms by other means
 	namesake *link.Hello                   // another node of this node's name
 	mismatch *link.Hello                   // a node with another --bootstrap-expect
 }
@@ -72,13 +72,13 @@ func (s *Seeker) lookAtLocked(o *outlook, t *target) {
 	if h.Name == s.self.Name {
 		o.namesake = h
 	}
-	if h.Formation == SourceStore {
-		o.byStore = h
+	if decided(h.Formation) && decided(s.source) && h.Formation != s.source {
+		o.rival = h
 	}
 	if h.Expect > 0 && s.cfg.Expect > 0 && h.Expect != s.cfg.Expect {
 		o.mismatch = h
 	}
-	if h.Formation != SourcePromise || h.Expect != s.cfg.Expect {
+	if h.Formation != s.source || s.source == SourceStore || h.Expect != s.cfg.Expect {
 		return
 	}
 	o.present[h.ID] = h
@@ -87,6 +87,10 @@ func (s *Seeker) lookAtLocked(o *outlook, t *target) {
 		o.lower = h
 	}
 }
+
+// decided reports whether a node with this source of formation would form a cluster
+// together with others.
+func decided(source string) bool { return source != SourceNone && source != SourceAlone }
 
 // countsLocked reports whether an endpoint may belong to a node that could take
 // part in forming a cluster, now or later. What is not known counts.
@@ -98,14 +102,14 @@ func (s *Seeker) countsLocked(t *target) bool {
 	if t.hello != nil {
 		return t.hello.Cluster == "" && t.hello.Role == muster.RoleVoter && t.hello.Formation == SourcePromise
 	}
-	onlyHearsay := len(t.sources) == 1 && t.sources[0] == fromPeer
+	onlyHearsay := len(t.sources) == 1 && t.from(fromPeer)
 	return !onlyHearsay || t.age+time.Since(t.heard) < forgetAfter
 }
 
 // former reports whether this node should ask for promises now.
 func (s *Seeker) former(o outlook) bool {
 	n := s.cfg.Expect
-	return s.source == SourcePromise && n > 1 && o.formed == nil && o.byStore == nil && o.lower == nil &&
+	return s.source == SourcePromise && n > 1 && o.formed == nil && o.rival == nil && o.lower == nil &&
 		len(o.present)+1 >= n && 2*n > o.total
 }
 
@@ -167,7 +171,7 @@ func (s *Seeker) candidates() []Candidate {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := []Candidate{}
-	if reachable(s.cfg.Endpoint) && s.source == SourcePromise {
+	if reachable(s.cfg.Endpoint) && decided(s.source) {
 		list = append(list, Candidate{ID: s.self.ID, Endpoint: s.cfg.Endpoint})
 	}
 	for _, t := range s.targets {
@@ -352,7 +356,7 @@ func (s *Seeker) mayFormAlone() bool {
 		return true
 	case SourcePromise:
 		o := s.outlook()
-		return s.cfg.Expect == 1 && o.total == 1 && o.formed == nil && o.byStore == nil && s.lookedAround()
+		return s.cfg.Expect == 1 && o.total == 1 && o.formed == nil && o.rival == nil && s.lookedAround()
 	}
 	return false
 }

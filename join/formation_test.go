@@ -67,33 +67,68 @@ func late(_ int, all []string, rng *rand.Rand) func(*join.Config) {
 	}
 }
 
+// partly is discovery that names another random part of the nodes at each answer,
+// never all of them.
+func partly(i int, all []string, rng *rand.Rand) func(*join.Config) {
+	start, seed := time.Now(), rng.Uint64()
+	return func(c *join.Config) {
+		c.Discovered = func() (found []join.Found) {
+			answer := uint64(time.Since(start) / (500 * time.Millisecond))
+			now := rand.New(rand.NewPCG(seed, answer))
+			for _, k := range now.Perm(len(all))[:1+now.IntN(len(all)-1)] {
+				found = append(found, join.Found{Endpoint: at(all[k]), Source: "dns"})
+			}
+			return found
+		}
+	}
+}
+
+var topologies = map[string]wiring{"ring": ring, "mesh": mesh, "late discovery": late, "partial discovery": partly}
+
 func TestNodesThatExpectEachOtherFormOneCluster(t *testing.T) {
 	t.Parallel()
-	for name, wire := range map[string]wiring{"ring": ring, "mesh": mesh, "late discovery": late} {
-		for _, size := range []int{3, 4, 5} {
+	for name, wire := range topologies {
+		for _, size := range []int{3, 4, 5, 12} {
 			t.Run(fmt.Sprintf("%s of %d", name, size), func(t *testing.T) {
 				t.Parallel()
-				var slowest time.Duration
-				for seed := range seeds(t) {
-					slowest = max(slowest, formOnce(t, seed, size, wire))
+				start, runs := crowd{size: size, expect: 3}, seeds(t)
+				if size == 12 {
+					start.expect = 12
+					runs = fewer(runs, 10)
 				}
-				t.Logf("slowest of all seeds: %v after the last start", slowest)
+				var slowest time.Duration
+				for seed := range runs {
+					slowest = max(slowest, start.form(t, seed, wire))
+				}
+				t.Logf("one cluster %d times, the slowest %v after the last start", runs, slowest)
 			})
 		}
 	}
 }
 
-// formOnce starts nodes within a second, some of them twice, and returns how long
+// fewer is for starts of many nodes, which are dear: the long run makes them all.
+func fewer(runs, by int) int {
+	if os.Getenv("MUSTER_LONG") != "" {
+		return runs
+	}
+	return runs / by
+}
+
+// crowd is a number of nodes that start with one command.
+type crowd struct{ size, expect int }
+
+// form starts nodes within a second, some of them twice, and returns how long
 // the cluster took after the last start.
-func formOnce(t *testing.T, seed, size int, wire wiring) (took time.Duration) {
+func (start crowd) form(t *testing.T, seed int, wire wiring) (took time.Duration) {
 	t.Helper()
+	size := start.size
 	simulate(t, func(t *testing.T, w *world) {
 		rng := rand.New(rand.NewPCG(uint64(seed), uint64(size)))
 		all := names(size)
 		nodes := make([]*node, size)
 		for i, name := range all {
 			edit := wire(i, all, rng)
-			nodes[i] = w.node(name, func(c *join.Config) { c.Expect = 3; edit(c) })
+			nodes[i] = w.node(name, func(c *join.Config) { c.Expect = start.expect; edit(c) })
 		}
 		for _, i := range rng.Perm(size) {
 			time.Sleep(time.Duration(rng.IntN(1000/size)) * time.Millisecond)
@@ -220,14 +255,14 @@ func TestExpectMismatchIsShownOnAll(t *testing.T) {
 // make two clusters.
 func TestExpectTooSmallFormsAtMostOneCluster(t *testing.T) {
 	t.Parallel()
-	for name, wire := range map[string]wiring{"ring": ring, "mesh": mesh} {
+	for name, wire := range map[string]wiring{"ring": ring, "mesh": mesh, "late discovery": late} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			formed := 0
-			for seed := range seeds(t) / 4 {
+			formed, runs := 0, fewer(seeds(t), 5)
+			for seed := range runs {
 				formed += tooSmall(t, seed, wire)
 			}
-			t.Logf("%d of %d formed", formed, seeds(t)/4)
+			t.Logf("%d of %d formed, the others say expect-too-small on all six", formed, runs)
 		})
 	}
 }
@@ -244,7 +279,7 @@ func tooSmall(t *testing.T, seed int, wire wiring) (formed int) {
 			time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 			nodes = append(nodes, n.start())
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(5 * time.Second)
 		if formed = len(clusters(nodes...)); formed > 1 {
 			t.Fatalf("seed %d: %v, want at most one cluster", seed, clusters(nodes...))
 		}

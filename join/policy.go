@@ -39,10 +39,18 @@ type Policy struct {
 	cfg PolicyConfig
 
 	mu      sync.Mutex
-	foreign map[muster.NodeID]foreigner
+	foreign map[runOf]foreigner
+}
+
+// runOf names one run of a node. Members of another cluster are known without
+// their boot.
+type runOf struct {
+	id   muster.NodeID
+	boot muster.Boot
 }
 
 type foreigner struct {
+	code  muster.Code
 	text  string
 	since time.Time
 	last  time.Time
@@ -62,7 +70,7 @@ func NewPolicy(cfg PolicyConfig) *Policy {
 	if cfg.Seen == nil {
 		cfg.Seen = func(link.Hello) {}
 	}
-	return &Policy{cfg: cfg, foreign: map[muster.NodeID]foreigner{}}
+	return &Policy{cfg: cfg, foreign: map[runOf]foreigner{}}
 }
 
 // Admit returns nil if the peer may use the channel, or why it may not.
@@ -94,7 +102,7 @@ func (p *Policy) mirror(self link.Self, hello link.Hello) *muster.Error {
 	}
 	err := muster.Errorf(muster.CodeClone, "another live process at %s has the identity of %s",
 		muster.Printable(hello.Endpoint), describe(self.ID, self.Name))
-	p.cfg.OnAlarm(err.Code, err.Text)
+	p.alarm(runOf{hello.ID, hello.Boot}, foreigner{code: err.Code, text: err.Text})
 	return err
 }
 
@@ -102,32 +110,41 @@ func (p *Policy) stranger(self link.Self, own Cluster, hello link.Hello) *muster
 	err := muster.Errorf(muster.CodeClusterMismatch, "%s belongs to cluster %s, %s to cluster %s",
 		describe(self.ID, self.Name), clusterName(own), describe(hello.ID, hello.Name), hello.Cluster)
 	text := err.Text + " (at " + muster.Printable(hello.Endpoint) + "); both have the same cookie"
-	if p.remember(hello.ID, text) {
-		p.cfg.OnAlarm(err.Code, text)
-	}
+	p.alarm(runOf{id: hello.ID}, foreigner{code: err.Code, text: text})
 	return err
 }
 
-// remember notes a node of another cluster; true if that is news.
-func (p *Policy) remember(id muster.NodeID, text string) bool {
+// alarm tells of a node of another cluster, or of a copy of this one, once while
+// it goes on.
+func (p *Policy) alarm(run runOf, f foreigner) {
+	if p.remember(run, f) {
+		p.cfg.OnAlarm(f.code, f.text)
+	}
+}
+
+// remember notes whom this node has met that should not be there; true if that is
+// news.
+func (p *Policy) remember(run runOf, news foreigner) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	for id, f := range p.foreign {
+	for run, f := range p.foreign {
 		if now.Sub(f.last) >= foreignFor {
-			delete(p.foreign, id)
+			delete(p.foreign, run)
 		}
 	}
-	f, known := p.foreign[id]
+	f, known := p.foreign[run]
 	if !known {
-		f = foreigner{since: now}
+		f = news
+		f.since = now
 	}
-	f.text, f.last = text, now
-	p.foreign[id] = f
+	f.text, f.last = news.text, now
+	p.foreign[run] = f
 	return !known
 }
 
-// strangers lists the nodes of other clusters that were met lately.
+// strangers lists the nodes of other clusters and the copies of this node that
+// were met lately.
 func (p *Policy) strangers() []foreigner {
 	p.mu.Lock()
 	defer p.mu.Unlock()

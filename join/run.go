@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 const (
 	fromConfig = "join endpoint"
 	fromMemory = "last-known member"
+	fromLeft   = "member that left"
+	fromFormer = "former address" // of this node: a copy of it may run there
 	fromCaller = "inbound"
 	fromPeer   = "peer"
 )
@@ -26,6 +29,7 @@ func (s *Seeker) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.started = time.Now()
 	s.mu.Unlock()
+	s.move()
 	s.doubt(ctx)
 	s.resume()
 	var wg sync.WaitGroup
@@ -34,6 +38,8 @@ func (s *Seeker) Run(ctx context.Context) error {
 	wg.Go(func() { s.keepPeers(ctx) })
 	if s.cfg.Registry != nil {
 		wg.Go(func() { s.watchRegistry(ctx) })
+	} else if s.cfg.Arbiter != nil && s.source == s.cfg.Arbiter.Name() {
+		wg.Go(func() { s.watchArbiter(ctx) })
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -79,6 +85,22 @@ func (s *Seeker) resume() {
 	}
 	s.log.Info("resuming as a member", "node_id", s.self.ID, "node", s.self.Name, "cluster_id", cluster.ID, "cluster", cluster.Name)
 	s.announce(Answer{Cluster: cluster, Members: s.cfg.State.Peers()})
+}
+
+// move notes the address of this run. If the node had another one before, it
+// calls there: whoever answers with its own identity is a copy of it.
+func (s *Seeker) move() {
+	former, err := s.cfg.State.move(s.cfg.Endpoint)
+	if err != nil {
+		s.log.Warn("writing down the endpoint", "error", err)
+	}
+	if former == "" || former == s.cfg.Endpoint {
+		return
+	}
+	s.log.Info("this node has a new address", "endpoint", s.cfg.Endpoint, "former", former)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.targetLocked(former, fromFormer)
 }
 
 // doubt asks the nodes that promised whether they took the cluster that this one
@@ -135,15 +157,43 @@ func (s *Seeker) collect() {
 		if m.ID == s.self.ID || !reachable(m.Endpoint) {
 			continue
 		}
-		if t := s.targetLocked(m.Endpoint, fromMemory); t != nil {
+		from := fromMemory
+		if m.State == muster.StateLeft {
+			from = fromLeft
+		}
+		if t := s.targetLocked(m.Endpoint, from); t != nil {
 			t.claimed = cmp.Or(t.claimed, m.ID)
 		}
 	}
+	s.pruneLocked()
+}
+
+// pruneLocked drops the endpoints that nobody names any more.
+func (s *Seeker) pruneLocked() {
+	maps.DeleteFunc(s.targets, func(_ string, t *target) bool {
+		return t.forgotten() && !t.busy && !s.commits[t.id()]
+	})
+}
+
+// makeRoomLocked drops an endpoint that is known by hearsay alone, the one that
+// was met longest ago; false if there is none.
+func (s *Seeker) makeRoomLocked() bool {
+	var oldest *target
+	for _, t := range s.targets {
+		if t.busy || t.ofOurs() || oldest != nil && !t.contact.Before(oldest.contact) {
+			continue
+		}
+		oldest = t
+	}
+	if oldest != nil {
+		delete(s.targets, oldest.endpoint)
+	}
+	return oldest != nil
 }
 
 // targetLocked returns the target of an endpoint, made anew if need be, or nil
 // if the endpoint is none, is this node's own, or one too many.
-func (s *Seeker) targetLocked(endpoint, source string) *target {
+func (s *Seeker) targetLocked(endpoint, from string) *target {
 	if endpoint == s.cfg.Endpoint {
 		return nil
 	}
@@ -154,7 +204,8 @@ func (s *Seeker) targetLocked(endpoint, source string) *target {
 			return nil
 		}
 		t = s.targets[clean]
-		if t == nil && len(s.targets) >= maxTargets {
+		hearsay := !source{name: from}.ofOurs()
+		if t == nil && len(s.targets) >= maxTargets && (hearsay || !s.makeRoomLocked()) {
 			return nil
 		}
 		if t == nil {
@@ -162,7 +213,7 @@ func (s *Seeker) targetLocked(endpoint, source string) *target {
 			s.targets[clean] = t
 		}
 	}
-	t.addSource(source)
+	t.addSource(from)
 	return t
 }
 
@@ -198,18 +249,18 @@ func (s *Seeker) wantedLocked(t *target, live map[muster.NodeID]bool) bool {
 	switch {
 	case s.expelled != nil || s.settling || s.pending != nil && !s.retrying:
 		return false
+	case live[t.id()]:
+		delete(s.commits, t.id()) // it has come by another way
+		return false
 	case s.commits[t.id()]:
 		return true
-	case live[t.id()]:
-		return false
 	case len(live) == 0:
 		return true
 	}
-	// In company, gossip looks after the members; what remains to be found is
-	// what people and discovery name.
-	return slices.ContainsFunc(t.sources, func(source string) bool {
-		return source != fromMemory && source != fromCaller && source != fromPeer
-	})
+	// In company, only what may be a part of the cluster that was lost: what people
+	// and discovery name, and members that are not alive. Gossip mends what it has
+	// seen die; it knows nothing of members that this run has not met.
+	return t.ofOurs()
 }
 
 func (s *Seeker) liveSet() map[muster.NodeID]bool {
@@ -354,7 +405,9 @@ func (s *Seeker) others(members []store.Member) []store.Member {
 
 // samePeers compares what matters for finding them again.
 func samePeers(a, b []store.Member) bool {
-	key := func(m store.Member) string { return string(m.ID) + " " + m.Endpoint + " " + m.Name }
+	key := func(m store.Member) string {
+		return fmt.Sprint(m.ID, " ", m.Endpoint, " ", m.Name, " ", m.State == muster.StateLeft)
+	}
 	keys := func(list []store.Member) []string {
 		out := make([]string, len(list))
 		for i, m := range list {

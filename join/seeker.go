@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	parallel    = 16 // attempts at a time
+	parallel    = 48 // attempts at a time
 	meetTimeout = 4 * time.Second
+	firstMeet   = 2 * time.Second // for the first call to an endpoint: there may be many dead ones
 	callTimeout = 10 * time.Second
 	maxTargets  = 1024
 	tick        = time.Second // the longest the loop sleeps
@@ -34,7 +35,7 @@ const (
 	SourceNone    = ""        // joins only
 	SourceAlone   = "alone"   // nobody to join
 	SourcePromise = "promise" // --bootstrap-expect
-	SourceStore   = "store"   // one row in a shared database
+	SourceStore   = "store"   // one row in a shared database; else the name of an Arbiter
 )
 
 // Found is one endpoint that discovery has found.
@@ -85,13 +86,16 @@ type Config struct {
 	Listed        int    // nodes that a fixed list names, this one included; 0 = no such list
 	Formation     string // auto (default) or never
 	Registry      Registry
+	Arbiter       Arbiter         // ignored with a Registry
+	KIDs          func() []string // accepted cookies by their key ids, the first one in use; for Arbiter
 	// Discovered returns what discovery knows now; nil: no discovery. Settled
 	// reports whether every method has answered once.
 	Discovered func() []Found
 	Settled    func() bool
 
-	// Members returns all members that have not left, this node included; nil or
-	// empty while gossip does not run. Live returns the others that are alive.
+	// Members returns everybody who belongs to the cluster, this node included: also
+	// those that are down, that said good-bye, or that this run has not met. Live
+	// returns the others that are alive.
 	Members func() []store.Member
 	Live    func() []muster.NodeID
 	Holder  func(name string) (Holder, bool)
@@ -138,6 +142,7 @@ type Seeker struct {
 	expelled *muster.Error
 	faults   map[string]muster.Problem // by topic
 	fresh    int                       // fresh rows in the registry
+	onRecord muster.ClusterID          // by the arbiter
 }
 
 // New makes a Seeker. It does nothing before Run.
@@ -163,6 +168,9 @@ func (s *Seeker) complete() error {
 	c := &s.cfg
 	if c.State == nil || c.Meet == nil {
 		return errors.New("join: Config.State and Config.Meet are required")
+	}
+	if err := c.checkArbiter(); err != nil {
+		return err
 	}
 	c.Role = cmp.Or(c.Role, muster.RoleVoter)
 	c.Formation = cmp.Or(c.Formation, FormationAuto)
@@ -255,7 +263,9 @@ func (s *Seeker) formationSource() string {
 		return SourceNone
 	case c.Registry != nil:
 		return SourceStore
-	case len(c.JoinEndpoints) == 0 && c.Discovered == nil && c.Expect <= 1:
+	case c.Arbiter != nil && (len(c.JoinEndpoints) == 0 || c.Expect > 0):
+		return c.Arbiter.Name()
+	case c.Arbiter == nil && len(c.JoinEndpoints) == 0 && c.Discovered == nil && c.Expect <= 1:
 		return SourceAlone
 	case c.Expect > 0:
 		return SourcePromise

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/link"
@@ -57,6 +58,13 @@ type Promise struct {
 	Round    uint64        `json:"round"`
 }
 
+// Drain is an operator's order to take no new work. It outlives restarts.
+type Drain struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	Since  time.Time `json:"since"`
+}
+
 // record is the content of the file.
 type record struct {
 	Format      int                 `json:"format"`
@@ -68,7 +76,9 @@ type record struct {
 	Unconfirmed bool                `json:"unconfirmed,omitempty"` // minted here, no other node has taken it yet
 	Round       uint64              `json:"round"`
 	Promise     Promise             `json:"promise"`
+	Endpoint    string              `json:"endpoint,omitempty"` // advertised last
 	Peers       []store.Member      `json:"peers"`
+	Drain       *Drain              `json:"drain,omitempty"`
 	Accepted    []string            `json:"accepted_kids,omitempty"`
 	Retired     []muster.RetiredKey `json:"retired_kids,omitempty"` // latest first
 
@@ -227,6 +237,30 @@ func (s *State) Peers() []store.Member { return slices.Clone(s.read().Peers) }
 func (s *State) SetPeers(peers []store.Member) error {
 	return s.update(func(r *record) error {
 		r.Peers = slices.Clone(peers)
+		return nil
+	})
+}
+
+// Drained returns the order to take no new work, or nil if there is none.
+func (s *State) Drained() *Drain { return s.read().Drain }
+
+// SetDrained records such an order, or with nil that it is lifted.
+func (s *State) SetDrained(d *Drain) error {
+	return s.update(func(r *record) error {
+		r.Drain = d
+		return nil
+	})
+}
+
+// move records the endpoint that the node advertises now and returns the one
+// before. A node that nobody can call keeps the one before.
+func (s *State) move(endpoint string) (before string, err error) {
+	before = s.read().Endpoint
+	if endpoint == "" {
+		return before, nil
+	}
+	return before, s.update(func(r *record) error {
+		r.Endpoint = endpoint
 		return nil
 	})
 }

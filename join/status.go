@@ -76,7 +76,7 @@ func (s *Seeker) endpointsLocked() []EndpointStatus {
 	list := []EndpointStatus{}
 	for _, t := range s.targets {
 		e := EndpointStatus{
-			Endpoint: t.endpoint, Sources: slices.Clone(t.sources), Node: t.id(),
+			Endpoint: t.endpoint, Sources: t.names(), Node: t.id(),
 			Code: t.code, Text: t.text, Fix: t.fix, Tries: t.tries, Last: t.last, Next: t.next,
 		}
 		if t.hello != nil {
@@ -129,8 +129,12 @@ func (s *Seeker) waitingLocked(c Cluster, peers int) string {
 		return fmt.Sprintf("waiting for peers %d/%d", max(s.fresh, 1), s.cfg.Expect)
 	case s.source == SourceStore:
 		return "waiting for the config store"
-	case s.source == SourcePromise:
+	case s.source == SourcePromise, decided(s.source) && s.cfg.Expect > 1 && s.onRecord == "":
 		return fmt.Sprintf("waiting for peers %d/%d", len(s.outlookLocked().present)+1, s.cfg.Expect)
+	case decided(s.source) && s.onRecord != "":
+		return fmt.Sprintf("waiting for a member of cluster %s, which %s holds", s.onRecord, s.source)
+	case decided(s.source):
+		return "waiting for " + s.source + " to say who forms the cluster"
 	}
 	return "waiting for a cluster to join" + s.answersLocked()
 }
@@ -156,7 +160,7 @@ func (s *Seeker) problemsLocked(stage Stage, c Cluster, p Promise) []muster.Prob
 		list = append(list, f)
 	}
 	for _, f := range s.policy.strangers() {
-		list = append(list, problem(muster.CodeClusterMismatch, f.text, "", f.since))
+		list = append(list, problem(f.code, f.text, "", f.since))
 	}
 	if stage != StageJoined {
 		list = append(list, s.endpointProblemsLocked()...)
@@ -202,8 +206,13 @@ func (s *Seeker) formationProblemsLocked(p Promise) []muster.Problem {
 	if o.namesake != nil {
 		add(muster.CodeNameInUse, "%s at %s has this node's name", describe(o.namesake.ID, o.namesake.Name), muster.Printable(o.namesake.Endpoint))
 	}
-	if o.byStore != nil && s.source == SourcePromise {
-		add(muster.CodeStoreMismatch, "%s forms the cluster through a database that this node was not given", describe(o.byStore.ID, o.byStore.Name))
+	switch {
+	case o.rival == nil:
+	case o.rival.Formation == SourceStore:
+		add(muster.CodeStoreMismatch, "%s forms the cluster through a database that this node was not given", describe(o.rival.ID, o.rival.Name))
+	default:
+		add(muster.CodeFormationMismatch, "%s forms the cluster by %s, %s by %s",
+			describe(s.self.ID, s.self.Name), s.source, describe(o.rival.ID, o.rival.Name), muster.Printable(o.rival.Formation))
 	}
 	if p.To != "" && p.To != s.self.ID && s.goneLocked(p.To) {
 		add(muster.CodePromiseHeld, "this node has promised %s at %s to wait for it, and it does not answer", describe(p.To, p.Name), muster.Printable(p.Endpoint))

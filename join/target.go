@@ -17,7 +17,8 @@ const (
 	waitDelay   = 300 * time.Millisecond // after not-formed and draining
 	suspectWait = 2 * time.Second        // after name-in-use: the holder may turn out dead
 	windowTime  = 30 * time.Second
-	windowCalls = 18 // failed calls in windowTime, whatever resets the delay
+	windowCalls = 18               // failed calls in windowTime, whatever resets the delay
+	namedFor    = 10 * time.Minute // an endpoint that discovery does not name any more
 	jitter      = 0.2
 )
 
@@ -25,7 +26,7 @@ const (
 // guards all fields.
 type target struct {
 	endpoint string
-	sources  []string
+	sources  []source
 	claimed  muster.NodeID // who is there, by hearsay
 	age      time.Duration // of the hearsay, when it was heard
 	heard    time.Time
@@ -55,13 +56,58 @@ func (t *target) id() muster.NodeID {
 	return t.claimed
 }
 
-// from reports whether a source has named the endpoint.
-func (t *target) from(source string) bool { return slices.Contains(t.sources, source) }
+// source is somebody who names an endpoint.
+type source struct {
+	name string
+	at   time.Time // last
+}
 
-func (t *target) addSource(source string) {
-	if !t.from(source) && len(t.sources) < 8 {
-		t.sources = append(t.sources, source)
+// ofOurs reports whether a person or a discovery method names the endpoint, or the
+// list of members. The rest is hearsay.
+func (s source) ofOurs() bool {
+	return s.name != fromLeft && s.name != fromCaller && s.name != fromPeer
+}
+
+// life is how long a source that has fallen silent about an endpoint still counts.
+func (s source) life() time.Duration {
+	if s.ofOurs() {
+		return namedFor
 	}
+	return forgetAfter
+}
+
+func (t *target) find(name string) int {
+	return slices.IndexFunc(t.sources, func(s source) bool { return s.name == name })
+}
+
+// from reports whether a source has named the endpoint.
+func (t *target) from(name string) bool { return t.find(name) >= 0 }
+
+// ofOurs reports whether anything but hearsay names the endpoint.
+func (t *target) ofOurs() bool { return slices.ContainsFunc(t.sources, source.ofOurs) }
+
+// names lists the sources.
+func (t *target) names() []string {
+	list := make([]string, len(t.sources))
+	for i, s := range t.sources {
+		list[i] = s.name
+	}
+	return list
+}
+
+func (t *target) addSource(name string) {
+	if i := t.find(name); i >= 0 {
+		t.sources[i].at = time.Now()
+	} else if len(t.sources) < 8 {
+		t.sources = append(t.sources, source{name, time.Now()})
+	}
+}
+
+// forgotten drops the sources that have long fallen silent, and reports whether
+// none is left.
+func (t *target) forgotten() bool {
+	t.sources = slices.DeleteFunc(t.sources, func(s source) bool { return time.Since(s.at) > s.life() })
+	return len(t.sources) == 0
 }
 
 // named returns the last answer with the endpoint in it.

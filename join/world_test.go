@@ -144,7 +144,7 @@ func (n *proc) config(cfg join.Config) join.Config {
 		h, ok := ctx.Value(contextKey{}).(link.Hello)
 		return h, ok
 	}
-	cfg.Members, cfg.Live, cfg.Holder = n.roster, n.live, n.holder
+	cfg.Members, cfg.Live, cfg.Holder = n.known, n.live, n.holder
 	cfg.Joined, cfg.Gossip = n.joined, n.gossip
 	cfg.Draining = func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.draining }
 	cfg.OnAlarm = func(c muster.Code, text string) {
@@ -286,7 +286,7 @@ func (n *proc) joined(_ context.Context, a join.Answer) error {
 // gossip merges what two nodes know and tells everybody in it.
 func (n *proc) gossip(_ context.Context, ids ...muster.NodeID) error {
 	time.Sleep(latency())
-	for _, other := range n.w.up() {
+	for _, other := range n.near() {
 		if !slices.Contains(ids, other.id()) || other == n {
 			continue
 		}
@@ -297,10 +297,19 @@ func (n *proc) gossip(_ context.Context, ids ...muster.NodeID) error {
 		if a != b {
 			n.w.t.Errorf("gossip between clusters %q and %q", a, b)
 		}
-		merge(n.w.up(), n, other)
+		merge(n.near(), n, other)
 		return nil
 	}
 	return errors.New("no member answers")
+}
+
+// near lists the nodes that are up and not cut off from this one.
+func (n *proc) near() []*proc {
+	return slices.DeleteFunc(n.w.up(), func(o *proc) bool {
+		n.w.mu.Lock()
+		defer n.w.mu.Unlock()
+		return n.w.cut[[2]string{n.name, o.endpoint}]
+	})
 }
 
 func merge(up []*proc, a, b *proc) {
@@ -335,9 +344,20 @@ func (n *proc) roster() []store.Member {
 	return list
 }
 
+// known adds to what gossip says the members that this run has not met yet.
+func (n *proc) known() []store.Member {
+	list := n.roster()
+	for _, m := range n.state.Peers() {
+		if !slices.ContainsFunc(list, func(o store.Member) bool { return o.ID == m.ID }) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 func (n *proc) live() []muster.NodeID {
 	up := map[muster.NodeID]bool{}
-	for _, o := range n.w.up() {
+	for _, o := range n.near() {
 		up[o.id()] = true
 	}
 	var ids []muster.NodeID

@@ -120,7 +120,7 @@ func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error)
 	if err != nil {
 		return upgrade{}, http.StatusUnauthorized, mismatch
 	}
-	if o.Role != roleClient || o.Channel != up.channel || o.Target == "" && o.Channel != ChannelRPC {
+	if o.Role != roleClient || o.Channel != up.channel || o.Target == "" && !l.answersFor(o.Channel) {
 		return upgrade{}, http.StatusBadRequest, muster.Errorf(muster.CodeBadRequest, "message 1 does not fit the request")
 	}
 	if !l.seen.first(up.noise.PeerEphemeral(), time.Now()) {
@@ -128,6 +128,11 @@ func (l *Link) checkOpening(up upgrade, m1 []byte) (upgrade, int, *muster.Error)
 	}
 	up.target, up.token = muster.NodeID(o.Target), o.Token
 	return up, 0, nil
+}
+
+// answersFor reports whether a link of a channel need not name the node it wants.
+func (l *Link) answersFor(c Channel) bool {
+	return c == ChannelRPC || c == ChannelPacket && l.cfg.AnyTarget
 }
 
 func (l *Link) retired(kid string) (time.Time, bool) {

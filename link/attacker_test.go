@@ -21,14 +21,16 @@ import (
 )
 
 // wire is a peer made by hand: it shares no code with the product, so that it can
-// say whatever it likes. It is the client of one connection.
+// say whatever it likes. It is one end of one
+// connection, the client unless it says otherwise.
 type wire struct {
 	t       testing.TB
 	nc      net.Conn
 	br      *bufio.Reader
 	out, in *noise.CipherState
 	binding []byte
-	hello   []byte // of the server
+	hello   []byte // of the other side
+	serving bool   // it is the server of its connection: frames go out unmasked and come masked
 }
 
 // open connects to a node and sends nothing yet.
@@ -101,34 +103,60 @@ func (w *wire) answer() *http.Response {
 // knock shakes hands as far as the server's HELLO, and verifies nothing.
 func knock(t testing.TB, url, channel string, target any) *wire {
 	t.Helper()
-	w, key := open(t, url), keyOf("secret")
-	hs := noiseOf(t, true, key, channel)
-	w.write([]byte(request(channel, firstMessage(t, hs, key, openingOf(channel, target)))))
+	w := open(t, url)
+	w.shake(channel, openingOf(channel, target))
+	return w
+}
+
+// shake sends a request with an opening and reads on to the server's HELLO.
+func (w *wire) shake(channel, opening string) {
+	w.t.Helper()
+	key := keyOf("secret")
+	hs := noiseOf(w.t, true, key, channel)
+	w.write([]byte(request(channel, firstMessage(w.t, hs, key, opening))))
 	if resp := w.answer(); resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("answer %s, want 101", resp.Status)
+		w.t.Fatalf("answer %s, want 101", resp.Status)
 	}
 	_, m2 := w.message()
 	_, first, second, err := hs.ReadMessage(nil, m2)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.out, w.in, w.binding = first, second, hs.ChannelBinding()
 	kind, hello := w.frame()
 	if kind != 16 {
-		t.Fatalf("the server's first frame is of type %d, want its hello", kind)
+		w.t.Fatalf("the server's first frame is of type %d, want its hello", kind)
 	}
 	w.hello = hello
-	return w
+}
+
+// introduce sends an honest HELLO and expects to be accepted.
+func (w *wire) introduce(channel string, self link.Self, edits ...func(map[string]any)) {
+	w.t.Helper()
+	w.record(frameOf(16, helloOf(self, channel, w.binding, edits...)))
+	if kind, body := w.frame(); kind != 17 {
+		w.t.Fatalf("verdict %d %s, want accept", kind, body)
+	}
 }
 
 // enter shakes hands as an honest node.
 func enter(t testing.TB, n *node, channel string, self link.Self) *wire {
 	t.Helper()
 	w := knock(t, n.url, channel, n.self.ID)
-	w.record(frameOf(16, helloOf(self, channel, w.binding)))
-	if kind, body := w.frame(); kind != 17 {
-		t.Fatalf("verdict %d %s, want accept", kind, body)
+	w.introduce(channel, self)
+	return w
+}
+
+// enterVirtual is enter on a network in memory.
+func enterVirtual(t testing.TB, nw *network, n *node, self link.Self) *wire {
+	t.Helper()
+	nc, err := nw.dial(t.Context(), "tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	w := &wire{t: t, nc: nc, br: bufio.NewReader(nc)}
+	w.shake("packet", openingOf("packet", n.self.ID))
+	w.introduce("packet", self)
 	return w
 }
 
@@ -175,7 +203,7 @@ func (w *wire) record(frames []byte) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.write(webFrame(0x82, true, sealed))
+	w.write(webFrame(0x82, !w.serving, sealed))
 }
 
 // next reads one WebSocket frame of the server.
@@ -192,8 +220,17 @@ func (w *wire) next() (op byte, payload []byte, err error) {
 		}
 		n = int(binary.BigEndian.Uint16(long[:]))
 	}
+	var key [4]byte
+	if w.serving {
+		if _, err := io.ReadFull(w.br, key[:]); err != nil {
+			return 0, nil, err
+		}
+	}
 	payload = make([]byte, n)
 	_, err = io.ReadFull(w.br, payload)
+	for i := range payload {
+		payload[i] ^= key[i%4]
+	}
 	return head[0] & 0x0F, payload, err
 }
 

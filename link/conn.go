@@ -59,6 +59,7 @@ var (
 	errNewBoot  = errors.New("link: the peer has restarted")
 	errRevoked  = errors.New("link: the cookie of the connection is not accepted any more")
 	errEvicted  = errors.New("link: too many unfinished handshakes")
+	errTooSlow  = errors.New("link: the peer did not take what was sent to it within 2 s")
 )
 
 // Status describes one connection.
@@ -311,6 +312,9 @@ func (l *Link) establish(c *conn) error {
 		return fmt.Errorf("link to %s: %w", c.hello.Name, errRevoked)
 	}
 	l.log.Debug("link is up", "peer", c.hello.ID, "name", c.hello.Name, "channel", c.channel, "inbound", c.inbound)
+	if p := l.peerFor(c.hello.ID); p != nil && c.channel == ChannelPacket {
+		p.addLink(c) // before anybody hears of it and sends
+	}
 	if l.cfg.OnUp != nil {
 		l.cfg.OnUp(c.hello)
 	}

@@ -147,6 +147,10 @@ type Config struct {
 	// as a DNS name or common name, and peers without one. It holds on both sides.
 	BindNames bool
 
+	// AnyTarget accepts packet links that name no node: for transports whose members
+	// know one another by address. See Open.
+	AnyTarget bool
+
 	// Loopback says that this node listens on loopback, so that it may dial loopback.
 	Loopback bool
 
@@ -211,6 +215,9 @@ const (
 	lostAfter       = 3 * time.Second  // unacknowledged bytes, packet links
 	stuckAfter      = 15 * time.Second // same, other links: a reader may pause
 	deadAfter       = 45 * time.Second
+	maxIdleLinks    = 128             // packet links that may stay open unused
+	reapAfter       = 2 * time.Minute // unused, while there are more than that
+	farewellLimit   = 500 * time.Millisecond
 	rpcMaxAge       = 12 * time.Hour
 )
 
@@ -266,9 +273,9 @@ func (l *Link) Run(ctx context.Context) error {
 	peers := l.peers
 	l.peers = make(map[muster.NodeID]*peer)
 	l.mu.Unlock()
-	l.rpc.close()
 	l.fresh.closeAll()
 	l.reg.closeAll(closeGoingAway)
+	l.rpc.close()
 	for _, p := range peers {
 		p.stop()
 	}
@@ -315,32 +322,6 @@ func (l *Link) awaitRun(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return muster.Errorf(muster.CodePeerUnreachable, "the link is not running: %w", ctx.Err())
-	}
-}
-
-// keepAlive pings silent connections and closes dead ones until Run ends.
-func (l *Link) keepAlive() {
-	tick := time.NewTicker(pingAfter / 4)
-	defer tick.Stop()
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, c := range l.reg.all() {
-				l.checkIdle(c, now)
-			}
-		}
-	}
-}
-
-func (l *Link) checkIdle(c *conn, now time.Time) {
-	switch {
-	case c.deafFor(now) >= deadAfter:
-		l.log.Info("link is silent, closing it", "peer", c.hello.ID, "channel", c.channel)
-		c.closeWith(errSilent)
-	case c.silentFor(now) >= pingAfter:
-		l.spawn(func() { _ = c.ping() }) // a failed ping has closed the connection
 	}
 }
 

@@ -208,6 +208,21 @@ func (p *peer) open() {
 	}
 }
 
+// Open opens a packet link to whoever answers at an endpoint, who must accept links
+// that name nobody (Config.AnyTarget), and returns who that is.
+func (l *Link) Open(ctx context.Context, endpoint string) (Hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	c, err := l.dial(ctx, destination{endpoint: endpoint, channel: ChannelPacket})
+	if err != nil {
+		return Hello{}, err
+	}
+	if !l.spawn(func() { l.servePackets(c) }) {
+		c.closeWith(errShutdown)
+	}
+	return c.hello, nil
+}
+
 // failLocked starts or prolongs the backoff, unless there is a link all the same.
 func (p *peer) failLocked(err error) {
 	if len(p.links) > 0 {
@@ -241,14 +256,8 @@ func (l *Link) warmUp(p *peer) {
 	})
 }
 
-// servePackets makes a packet link a route and reads from it until it ends.
+// servePackets reads from a packet link until it ends.
 func (l *Link) servePackets(c *conn) {
-	p := l.peerFor(c.hello.ID)
-	if p == nil {
-		c.closeWith(errShutdown)
-		return
-	}
-	p.addLink(c)
 	c.closeWith(l.readPackets(c))
 	if p := l.peer(c.hello.ID); p != nil {
 		p.removeLink(c)

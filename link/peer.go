@@ -209,6 +209,7 @@ func (p *peer) retireRivalLocked() {
 			best := p.bestLocked()
 			p.mu.Unlock()
 			if best != nil && best != c {
+				c.sendClose(closeReplaced)
 				c.closeWith(errReplaced)
 			}
 		})

@@ -153,6 +153,7 @@ type session struct {
 	readStart atomic.Int64 // when the read under way began, 0 = none
 	lastRead  atomic.Int64
 	lastWrite atomic.Int64
+	lastUse   atomic.Int64 // as lastRead and lastWrite, pings and pongs aside
 	pinging   atomic.Bool
 	ponging   atomic.Bool
 	pongs     chan struct{} // one element: something came since it was emptied
@@ -172,6 +173,7 @@ func (l *Link) newSession(nc net.Conn, br *bufio.Reader, channel Channel, client
 	now := time.Now().UnixNano()
 	s.lastRead.Store(now)
 	s.lastWrite.Store(now)
+	s.lastUse.Store(now)
 	return s
 }
 
@@ -221,7 +223,9 @@ func (s *session) readRecord() ([]byte, error) {
 	if err != nil {
 		return nil, s.readFailed(err)
 	}
-	s.lastRead.Store(time.Now().UnixNano())
+	now := time.Now().UnixNano()
+	s.lastRead.Store(now)
+	s.lastUse.Store(now)
 	plain, err := s.recv.Decrypt(msg[:0], nil, msg)
 	if err != nil {
 		return nil, s.readFailed(fmt.Errorf("record does not open: %w", err))
@@ -330,6 +334,7 @@ func (s *session) write(frames []byte) error {
 			frames = frames[n:]
 		}
 		b.b = out
+		s.lastUse.Store(time.Now().UnixNano())
 		return s.flush(out)
 	})
 }
@@ -359,31 +364,61 @@ func (s *session) flush(out []byte) error {
 	if s.limit > 0 {
 		_ = s.nc.SetWriteDeadline(time.Now().Add(s.limit)) // the write itself tells
 	}
-	if _, err := s.nc.Write(out); err != nil {
-		if cause := s.closedBy(); cause != nil {
-			return cause
-		}
-		s.closeWith(err) // part of a frame may be out: the connection is of no more use
-		return err
+	n, err := s.nc.Write(out)
+	if err == nil {
+		s.lastWrite.Store(time.Now().UnixNano())
+		return nil
 	}
-	s.lastWrite.Store(time.Now().UnixNano())
-	return nil
+	if cause := s.closedBy(); cause != nil {
+		return cause
+	}
+	if s.limit > 0 && isTimeout(err) {
+		s.giveUp(append(restOfFrame(out, n), closeFrame(s.client, closeTooSlow)...))
+		return errTooSlow
+	}
+	s.closeWith(err) // part of a frame may be out: the connection is of no more use
+	return err
+}
+
+// giveUp ends a connection whose other side takes nothing. The last words stay a
+// moment longer in a goroutine of their own: a process that was only paused hears why.
+func (s *session) giveUp(lastWords []byte) {
+	s.end(errTooSlow, func() {
+		_ = s.nc.SetReadDeadline(time.Now()) // whatever comes is not wanted any more
+		said := s.spawn(func() {
+			_ = s.nc.SetWriteDeadline(time.Now().Add(farewellLimit))
+			_, _ = s.nc.Write(lastWords) // a courtesy only
+			_ = s.nc.Close()
+		})
+		if !said {
+			_ = s.nc.Close() // this node is shutting down
+		}
+	})
 }
 
 // sendClose tells the other side why the connection ends, if that takes no time.
 func (s *session) sendClose(code uint16) {
+	timer := time.NewTimer(20 * time.Millisecond)
+	defer timer.Stop()
 	select {
 	case s.writing <- struct{}{}:
-	default:
+	case <-s.done:
+		return
+	case <-timer.C:
 		return
 	}
-	_ = s.nc.SetWriteDeadline(time.Now().Add(20 * time.Millisecond))                            // a courtesy only
-	_, _ = s.nc.Write(appendFrame(nil, opClose, s.client, []byte{byte(code >> 8), byte(code)})) // same
+	_ = s.nc.SetWriteDeadline(time.Now().Add(20 * time.Millisecond)) // a courtesy only
+	_, _ = s.nc.Write(closeFrame(s.client, code))                    // same
 	<-s.writing
 }
 
 // closeWith closes the connection. The first cause is what later calls return.
 func (s *session) closeWith(cause error) {
+	s.end(cause, func() { _ = s.nc.Close() }) // nothing to be done about it
+}
+
+// end makes the connection over, once, with hangUp to see to the socket.
+func (s *session) end(cause error, hangUp func()) {
 	s.mu.Lock()
 	if s.cause != nil {
 		s.mu.Unlock()
@@ -393,7 +428,7 @@ func (s *session) closeWith(cause error) {
 	hook := s.hook
 	s.mu.Unlock()
 	close(s.done)
-	_ = s.nc.Close() // nothing to be done about it
+	hangUp()
 	if hook != nil {
 		hook()
 	}
@@ -420,6 +455,11 @@ func (s *session) closedBy() error {
 // silentFor returns how long the quieter direction has been quiet.
 func (s *session) silentFor(now time.Time) time.Duration {
 	return now.Sub(time.Unix(0, min(s.lastRead.Load(), s.lastWrite.Load())))
+}
+
+// unusedFor returns how long nothing but pings and pongs has passed.
+func (s *session) unusedFor(now time.Time) time.Duration {
+	return now.Sub(time.Unix(0, s.lastUse.Load()))
 }
 
 // deafFor returns how long a read has been waiting in vain.

@@ -5,10 +5,10 @@ import (
 	"crypto/sha1" //nolint:gosec // RFC 6455 demands it; nothing depends on its strength
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 )
 
@@ -33,6 +33,7 @@ const (
 	closeProtocol  = 1002
 	closeReplaced  = 4000
 	closeNewBoot   = 4001
+	closeTooSlow   = 4002
 	closeRevoked   = 4003
 )
 
@@ -45,12 +46,31 @@ func (e protocolError) Error() string { return "websocket: " + string(e) }
 // closedError is a close frame of the other side.
 type closedError uint16
 
-// Error names the close code.
+// Error names the close code and what it means.
 func (e closedError) Error() string {
-	if e == closeRevoked {
-		return "closed by the other side with code 4003: it has dropped the cookie of the connection, or this node"
+	text := "closed by the other side with code " + strconv.Itoa(int(e))
+	if why := e.meaning(); why != "" {
+		text += ": " + why
 	}
-	return "closed by the other side with code " + strconv.Itoa(int(e))
+	return text
+}
+
+func (e closedError) meaning() string {
+	switch e {
+	case closeNormal:
+		return "nobody used the link"
+	case closeGoingAway:
+		return "it is shutting down"
+	case closeReplaced:
+		return "another link between the two nodes has replaced this one"
+	case closeNewBoot:
+		return "this node's identity has come back with a newer boot"
+	case closeTooSlow:
+		return "this node did not take what was sent to it within 2 s"
+	case closeRevoked:
+		return "it has dropped the cookie of the connection, or this node"
+	}
+	return ""
 }
 
 // head is the header of a WebSocket frame.
@@ -285,4 +305,21 @@ func appendFrame(dst []byte, op byte, client bool, payload []byte) []byte {
 	return dst
 }
 
-var errSilent = errors.New("nothing heard for 45 s")
+// closeFrame is a close frame with a code.
+func closeFrame(client bool, code uint16) []byte {
+	return appendFrame(nil, opClose, client, binary.BigEndian.AppendUint16(nil, code))
+}
+
+// restOfFrame returns a copy of what is still to be written of the frame that a
+// partial write of whole frames ended in; nothing if it ended between two.
+func restOfFrame(out []byte, written int) []byte {
+	end := 0
+	for end < written {
+		h, size, err := parseHead(out[end:])
+		if err != nil {
+			return nil // we wrote it: it does not happen
+		}
+		end += size + h.length
+	}
+	return slices.Clone(out[written:min(end, len(out))])
+}

@@ -43,7 +43,7 @@ func (h *handlers) ExpelMember(ctx context.Context, q server.ExpelMemberRequestO
 	if there, ok := h.cfg.Expulsion.Expelled(id); ok {
 		return server.ExpelMember200JSONResponse(there), nil
 	}
-	w, draft, err := h.tombstone(ctx, id, order{q.Body.Reason, or(q.Body.Force, false)})
+	w, draft, err := h.tombstone(ctx, id, expelOrder{q.Body.Reason, or(q.Body.Force, false)})
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +88,14 @@ func (h *handlers) target(want string) (muster.NodeID, error) {
 	return m.ID, err
 }
 
-// order is what an operator says of an expulsion.
-type order struct {
+// expelOrder is what an operator says of an expulsion.
+type expelOrder struct {
 	reason string
 	force  bool
 }
 
 // tombstone makes the write that expels a node.
-func (h *handlers) tombstone(ctx context.Context, id muster.NodeID, o order) (store.Write, muster.Tombstone, error) {
+func (h *handlers) tombstone(ctx context.Context, id muster.NodeID, o expelOrder) (store.Write, muster.Tombstone, error) {
 	w, err := h.begin(ctx, wish{muster.OpPut, muster.TombstoneKind, string(id), &o.reason, nil})
 	if err != nil {
 		return w, muster.Tombstone{}, err

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -430,4 +431,49 @@ func (s *surface) want(t *testing.T, status int, c call) answer {
 		t.Fatalf("%s %s answered %d, want %d: %s", c.method, c.path, a.status, status, a.body)
 	}
 	return a
+}
+
+func (n *fakeNode) order(id muster.NodeID, change func(*muster.Member)) error {
+	n.edit(func(n *fakeNode) {
+		for i := range n.members {
+			if n.members[i].ID == id {
+				n.members = slices.Clone(n.members)
+				change(&n.members[i])
+			}
+		}
+	})
+	return nil
+}
+
+func (n *fakeNode) Drain(_ context.Context, id muster.NodeID, o muster.Order) error {
+	return n.order(id, func(m *muster.Member) { m.State, m.Reason = muster.StateDraining, "drained "+o.String() })
+}
+
+func (n *fakeNode) Resume(_ context.Context, id muster.NodeID, _ muster.Order) error {
+	return n.order(id, func(m *muster.Member) { m.State, m.Reason = muster.StateAlive, "" })
+}
+
+func (n *fakeNode) Remove(_ context.Context, id muster.NodeID, _ muster.Order) error {
+	n.edit(func(n *fakeNode) {
+		n.members = slices.DeleteFunc(slices.Clone(n.members), func(m muster.Member) bool { return m.ID == id })
+	})
+	return nil
+}
+
+func (n *fakeNode) Reapable() muster.ReapPlan {
+	return muster.ReapPlan{Held: "reaping is switched off"}
+}
+
+func (n *fakeNode) Cluster() muster.ClusterInfo {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return muster.ClusterInfo{ID: n.status.ClusterID, Name: n.status.ClusterName, NodeID: n.status.NodeID}
+}
+
+func (n *fakeNode) Form(context.Context, muster.Order) error {
+	if id := n.Status().ClusterID; id != "" {
+		return muster.Errorf(muster.CodeAlreadyFormed, "n1 belongs to cluster %s already", id)
+	}
+	n.edit(func(n *fakeNode) { n.status.ClusterID = testCluster })
+	return nil
 }

@@ -27,6 +27,8 @@ type Node interface {
 	// Leave takes the node out of the cluster for good. It returns when the
 	// others know; the process ends some time after.
 	Leave(ctx context.Context) error
+
+	Lifecycle
 }
 
 // ConfigStore is what the surface asks of the node's copy of the configuration.

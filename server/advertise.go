@@ -81,19 +81,50 @@ func (p port) given(given string) (string, error) {
 	return strings.TrimSuffix(u.String(), "/"), usable(u.Hostname(), p.bound.Addr())
 }
 
-// usable refuses addresses that other nodes could not dial.
+// usable refuses addresses that other nodes could not dial. Other names than
+// localhost pass: the accepting node dials them back and says what it found.
 func usable(host string, bound netip.Addr) error {
 	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return nil // a name: the accepting node dials it back and says what it found
+	if strings.TrimSuffix(strings.ToLower(host), ".") == "localhost" {
+		ip, err = netip.IPv6Loopback(), nil
 	}
-	switch {
-	case ip.IsUnspecified(), ip.IsMulticast(), ip.IsLinkLocalUnicast():
-	case ip.IsLoopback() && !bound.IsLoopback():
-	default:
+	if err != nil || !local(ip) || ip.IsLoopback() && bound.IsLoopback() {
 		return nil
 	}
-	return muster.Errorf(muster.CodeAdvertise, "other nodes cannot use the advertised address %s", ip)
+	return muster.Errorf(muster.CodeAdvertise, "other nodes cannot use the advertised address %s", host).
+		WithFix("advertise one that they can reach with --mgmt-advertise; this machine has %s", candidates())
+}
+
+// local reports whether an address means nothing on other machines.
+func local(ip netip.Addr) bool {
+	return ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || ip.IsLoopback()
+}
+
+// reachableFrom refuses to join a node on another machine with an address that only
+// this machine can use.
+func reachableFrom(endpoint string, joins []string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || !onLoopback(u.Hostname()) {
+		return nil
+	}
+	for _, join := range joins {
+		there, err := url.Parse(join)
+		if err != nil {
+			continue
+		}
+		if ip, err := netip.ParseAddr(there.Hostname()); err != nil || ip.IsLoopback() {
+			continue // what a name stands for is found out when it is called
+		}
+		return muster.Errorf(muster.CodeAdvertise, "the join endpoint %s is on another machine, and the advertised address %s can be used on this one only",
+			muster.Printable(join), endpoint).
+			WithFix("bind to an address of this machine, as in --mgmt-bind 0.0.0.0:%s, or give one with --mgmt-advertise; it has %s", orDefault(u.Port(), "9113"), candidates())
+	}
+	return nil
+}
+
+func onLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || host == "localhost"
 }
 
 // routeTo returns the source address that this machine would use towards the
@@ -139,7 +170,7 @@ func candidates() string {
 	}
 	var list []string
 	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !local(p.Addr()) {
 			list = append(list, p.Addr().String())
 		}
 	}

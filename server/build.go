@@ -23,15 +23,13 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
-		wake: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.goesForGood, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.goesForGood, read: n.strays, rows: n.state.Peers(),
 	}
 }
 
-// saveOthers keeps the list for the next start, without this node itself.
-func (n *node) saveOthers(rows []store.Member) error {
-	return n.state.SetPeers(slices.DeleteFunc(slices.Clone(rows), func(m store.Member) bool {
-		return m.ID == n.self.ID || n.graves.has(m.ID)
-	}))
+// saveOthers keeps the members for the next start, without this node itself.
+func (n *node) saveOthers() error {
+	return n.state.SetPeers(slices.DeleteFunc(n.rows(), func(m store.Member) bool { return m.ID == n.self.ID }))
 }
 
 // goesForGood reports whether this node has no row in the durable list any more.
@@ -52,13 +50,18 @@ func (n *node) buildSeeker() (err error) {
 		ClusterName: n.cfg.ClusterName, Store: store.KindSQLite, StoreFixed: n.cfg.Store == StoreSQLite,
 		JoinEndpoints: n.cfg.JoinEndpoints, JoinNodeID: n.cfg.JoinNodeID,
 		Expect: n.cfg.BootstrapExpect, Formation: n.cfg.Formation,
-		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.draining.Load, Expelled: n.graves.refusal,
+		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.leaving.Load, Expelled: n.graves.refusal,
 		Joined: n.joined, Gossip: func(ctx context.Context, ids ...muster.NodeID) error { return n.gossip.Join(ctx, ids...) },
 		Admitted: n.admitted, OnAlarm: n.alarm,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	}
 	if n.shared != nil {
 		cfg.Registry, cfg.Store, cfg.StoreFixed = n.shared, store.KindPostgres, true
+	}
+	for _, source := range n.cfg.Discovery {
+		if arbiter, ok := source.(join.Arbiter); ok && cfg.Arbiter == nil {
+			cfg.Arbiter, cfg.KIDs = arbiter, func() []string { return n.cookies.now().KIDs() }
+		}
 	}
 	cfg.Listed = n.listed()
 	if n.finder != nil {
@@ -108,7 +111,7 @@ func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
 func (n *node) meta() gossip.Meta {
 	return gossip.Meta{
 		Endpoint: n.endpoint, Zone: n.cfg.Zone, Version: n.cfg.Version,
-		Role: n.cfg.Role, Draining: n.draining.Load(),
+		Role: n.cfg.Role, Draining: n.isDraining(),
 	}
 }
 
@@ -183,14 +186,31 @@ func (n *node) memberChanged(e gossip.Event) {
 	if e.Member.Reason != "" {
 		text += " (" + e.Member.Reason + ")"
 	}
+	n.tellTakeover(e)
 	kind := muster.EventMemberState
 	if e.Updated {
 		kind = muster.EventMemberUpdate
 	}
 	n.journal.add(muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text})
 	n.logMember(e)
+	n.facts.of(e.Member) // asks for what is not known
 	n.roster.poke()
 	n.changed.fire()
+}
+
+// tellTakeover tells of a new member that has the name of one that is gone.
+func (n *node) tellTakeover(e gossip.Event) {
+	if e.From != "" || e.To != muster.StateAlive {
+		return
+	}
+	for _, v := range n.gossip.Members() {
+		if v.Name != e.Member.Name || v.ID == e.Member.ID || !v.State.Gone() {
+			continue
+		}
+		text := fmt.Sprintf("node %s takes the name %s over from node %s, which is %s", e.Member.ID.Short(), v.Name, v.ID.Short(), v.State)
+		n.journal.add(muster.Event{Kind: muster.EventNameTakeover, Subject: v.Name, From: string(v.ID), To: string(e.Member.ID), Text: text})
+		n.log.Warn("name taken over", "member", v.Name, "from", v.ID, "to", e.Member.ID, "state", v.State)
+	}
 }
 
 // logMember uses the phrases that operators of other systems search for.
@@ -209,18 +229,21 @@ func (n *node) logMember(e gossip.Event) {
 	}
 }
 
-// rows shows all members that have not left and were not expelled, this node included, to the seeker.
+// rows shows everybody who belongs to the cluster to the seeker: whom gossip knows,
+// this node included, and whom only the durable list names. Who was expelled does not.
 func (n *node) rows() (list []store.Member) {
 	for _, v := range n.gossip.Members() {
-		if v.State == muster.StateLeft || v.State == muster.StateExpelled {
-			continue
-		}
 		list = append(list, store.Member{
 			ID: v.ID, Name: v.Name, Endpoint: v.Endpoint, Boot: v.Boot, Role: v.Role,
 			Version: v.Version, Zone: v.Zone, State: v.State,
 		})
 	}
-	return list
+	for _, row := range n.roster.list() {
+		if !slices.ContainsFunc(list, func(m store.Member) bool { return m.ID == row.ID }) {
+			list = append(list, row)
+		}
+	}
+	return slices.DeleteFunc(list, func(m store.Member) bool { return n.graves.has(m.ID) })
 }
 
 // holder finds the live member with a name.

@@ -65,6 +65,9 @@ type Config struct {
 	Profile    string        // of gossip: lan (default), safe, wan, local
 	DrainDelay time.Duration // between "not ready" and leaving, at the end; default 0
 
+	ReapLeftAfter time.Duration // take members that left off the durable list then; 0 = never
+	ReapDeadAfter time.Duration // take members that are dead off the durable list then; 0 = never
+
 	AuthAnonymous string // none, status (default), read
 	MetricsPublic bool
 

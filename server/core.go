@@ -156,6 +156,9 @@ func (n *node) peerStore(down muster.Code, targets func() []peer.Target) store.S
 // homeName names the config home for people.
 func (n *node) homeName() string {
 	home := n.state.Cluster().Store.Home
+	if home == n.self.ID {
+		return n.self.Name
+	}
 	for _, m := range n.roster.list() {
 		if m.ID == home {
 			return m.Name

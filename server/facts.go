@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/gossip"
+	"github.com/musterhq/muster/join"
 )
 
 // factsPath answers what does not fit into gossip's 512 bytes.
@@ -24,16 +26,22 @@ const (
 type facts struct {
 	Region string            `json:"region"`
 	Tags   map[string]string `json:"tags"`
+	Drain  *join.Drain       `json:"drain,omitempty"`
 }
+
+// How long what a member said is believed without asking again.
+const (
+	pageAge  = time.Second      // while gossip says otherwise
+	drainAge = 10 * time.Second // the order of a draining member: another one may have followed
+)
 
 // factbook fetches the facts of members once per boot and remembers them.
 type factbook struct {
 	node *node
-	own  facts
 	want chan known // 256: a burst of joins; more are asked for at the next change
 
 	mu   sync.Mutex
-	book map[known]facts
+	book map[known]page
 }
 
 // known names one run of a member.
@@ -42,29 +50,53 @@ type known struct {
 	boot muster.Boot
 }
 
-func newFactbook(n *node) *factbook {
-	return &factbook{
-		node: n, own: facts{Region: n.cfg.Region, Tags: n.cfg.Tags},
-		want: make(chan known, 256), book: map[known]facts{},
-	}
+// page is what one member said, and when.
+type page struct {
+	facts
+	at time.Time
 }
 
-// of returns what is known, and asks for what is not.
-func (f *factbook) of(id muster.NodeID, boot muster.Boot) facts {
-	if id == f.node.self.ID {
-		return f.own
+// good reports whether the page agrees with what gossip says now.
+func (p page) good(draining bool) bool {
+	age := time.Since(p.at)
+	return age < pageAge || draining == (p.Drain != nil) && (!draining || age < drainAge)
+}
+
+func newFactbook(n *node) *factbook {
+	return &factbook{node: n, want: make(chan known, 256), book: map[known]page{}}
+}
+
+// own is what this node says of itself.
+func (f *factbook) own() facts {
+	return facts{Region: f.node.cfg.Region, Tags: f.node.cfg.Tags, Drain: f.node.state.Drained()}
+}
+
+// of returns what is known of a member, and asks for what is not, or may have
+// changed.
+func (f *factbook) of(v gossip.View) facts {
+	if v.Self {
+		return f.own()
 	}
+	k := known{v.ID, v.Boot}
 	f.mu.Lock()
-	got, ok := f.book[known{id, boot}]
+	got, ok := f.book[k]
 	f.mu.Unlock()
-	if ok {
-		return got
+	if v.State.Gone() || ok && got.good(v.Draining) {
+		return got.whole()
 	}
 	select {
-	case f.want <- known{id, boot}:
+	case f.want <- k:
 	default:
 	}
-	return facts{Tags: map[string]string{}}
+	return got.whole()
+}
+
+// whole has tags that are not nil.
+func (f facts) whole() facts {
+	if f.Tags == nil {
+		f.Tags = map[string]string{}
+	}
+	return f
 }
 
 // run fetches what was asked for, one member at a time.
@@ -81,18 +113,22 @@ func (f *factbook) run(ctx context.Context) error {
 
 func (f *factbook) fetch(ctx context.Context, k known) {
 	f.mu.Lock()
-	_, done := f.book[k]
+	have := f.book[k]
 	f.mu.Unlock()
-	if done {
-		return
+	if time.Since(have.at) > pageAge { // else it was asked for more than once
+		f.renew(ctx, k)
 	}
+}
+
+// renew asks a member what it says of itself now.
+func (f *factbook) renew(ctx context.Context, k known) {
 	got, err := f.ask(ctx, k.id)
 	if err != nil {
 		f.node.log.DebugContext(ctx, "member did not tell its facts", "member", k.id, "error", err)
 		return
 	}
 	f.mu.Lock()
-	f.book[k] = got
+	f.book[k] = page{got, time.Now()}
 	f.mu.Unlock()
 	f.node.changed.fire()
 }
@@ -129,10 +165,14 @@ func (f facts) clean() facts {
 	for k, v := range f.Tags {
 		tags[muster.Printable(k)] = muster.Printable(v)
 	}
-	return facts{Region: muster.Printable(f.Region), Tags: tags}
+	clean := facts{Region: muster.Printable(f.Region), Tags: tags}
+	if d := f.Drain; d != nil {
+		clean.Drain = &join.Drain{By: muster.Printable(d.By), Reason: muster.Printable(d.Reason), Since: d.Since}
+	}
+	return clean
 }
 
 func (f *factbook) serve(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(f.own) // the caller is gone if it fails
+	_ = json.NewEncoder(w).Encode(f.own()) // the caller is gone if it fails
 }

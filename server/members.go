@@ -61,7 +61,10 @@ func (n *node) member(v gossip.View) muster.Member {
 	if why := n.ownTombstone(); v.Self && why != nil {
 		verdict = health.Verdict{State: muster.StateExpelled, Since: n.begun, Reason: why.Text}
 	}
-	facts := n.facts.of(v.ID, v.Boot)
+	facts := n.facts.of(v)
+	if facts.Drain != nil && verdict.State == muster.StateDraining {
+		verdict.Since, verdict.Reason = facts.Drain.Since, drainReason(*facts.Drain)
+	}
 	return muster.Member{
 		ID: v.ID, Name: v.Name, Endpoint: v.Endpoint, Zone: v.Zone, Role: v.Role,
 		State: verdict.State, Since: verdict.Since, Reason: verdict.Reason, Healthy: verdict.Healthy,

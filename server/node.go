@@ -58,14 +58,14 @@ type node struct {
 	logins  *auth.Logins
 	api     *mgmt.API
 
-	shared   store.Store          // the database that was configured; nil: none
-	core     atomic.Pointer[core] // nil until the cluster is known
-	group    *group
-	draining atomic.Bool
-	ousted   atomic.Pointer[muster.Error] // why this node must go; nil: it need not
-	accused  atomic.Bool                  // a member calls it expelled, and that is being weighed
-	forget   atomic.Bool                  // leave for good
-	stop     context.CancelFunc
+	shared  store.Store          // the database that was configured; nil: none
+	core    atomic.Pointer[core] // nil until the cluster is known
+	group   *group
+	leaving atomic.Bool
+	forget  atomic.Bool                  // leave for good
+	ousted  atomic.Pointer[muster.Error] // why this node must go; nil: it need not
+	accused atomic.Bool                  // a member calls it expelled, and that is being weighed
+	stop    context.CancelFunc
 }
 
 // newNode opens what can be refused (data directory, port), then builds the parts.
@@ -103,7 +103,7 @@ func (n *node) open() (err error) {
 		return err
 	}
 	n.endpoint, err = advertised(n.cfg.Advertise, port{n.bound, n.cfg.PathPrefix, n.cfg.TLS.served()}, n.cfg.JoinEndpoints)
-	return err
+	return errors.Join(err, reachableFrom(n.endpoint, n.cfg.JoinEndpoints))
 }
 
 func (n *node) openDataDir() (*join.State, error) {
@@ -187,6 +187,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("tombstones", n.graves.run)
 	n.group.run("readiness", n.watchReadiness)
+	n.group.run("reaping", n.reap)
 	n.log.InfoContext(ctx, "node started", "node", n.self.Name, "node_id", n.self.ID, "address", n.listener.Addr().String(), "endpoint", n.endpoint, "boot", n.self.Boot.Counter)
 	n.server.started.fire()
 
@@ -205,7 +206,7 @@ func (n *node) run(ctx context.Context) error {
 // leave tells everybody before the parts are stopped: not ready first, then the
 // drain delay, the durable list, gossip.
 func (n *node) leave() {
-	n.draining.Store(true)
+	n.leaving.Store(true)
 	n.changed.fire()
 	n.gossip.Refresh()
 	n.log.Info("leaving", "drain_delay", n.cfg.DrainDelay)

@@ -51,6 +51,10 @@ func (n *node) rpc() http.Handler {
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
 	members.HandleFunc("POST "+tombstonesPath, n.graves.serve)
+	members.HandleFunc("POST "+drainPath, n.serveOrder(n.drain))
+	members.HandleFunc("POST "+resumePath, n.serveOrder(n.resume))
+	members.HandleFunc("POST "+removePath, n.serveRemove)
+	members.HandleFunc("POST "+forgetPath, n.serveForget)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()

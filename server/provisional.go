@@ -1,11 +1,9 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -26,7 +24,6 @@ const tombstonesPath = "/peer/v1/tombstones"
 const (
 	maxSigned      = 64 // at a time
 	maxSignedBody  = 256 << 10
-	spreadTimeout  = 2 * time.Second
 	settleTimeout  = 10 * time.Second
 	historyPerPage = 1000
 )
@@ -156,7 +153,7 @@ func (g *graves) untold(id muster.NodeID, held []muster.SignedTombstone) (list [
 // tell sends tombstones to a member. What it refuses is not sent again: it has its
 // reasons.
 func (g *graves) tell(ctx context.Context, id muster.NodeID, list []muster.SignedTombstone) {
-	if err := g.send(ctx, id, list); err != nil {
+	if err := g.n.tell(ctx, id, tombstonesPath, list); err != nil {
 		g.n.log.Debug("a member was not told of an expulsion", "member", id, "error", err)
 		if muster.CodeOf(err) != muster.CodeForbidden {
 			return
@@ -170,29 +167,6 @@ func (g *graves) tell(ctx context.Context, id muster.NodeID, list []muster.Signe
 	for _, s := range list {
 		g.told[id][string(s.Signature)] = true
 	}
-}
-
-func (g *graves) send(ctx context.Context, id muster.NodeID, list []muster.SignedTombstone) error {
-	body, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://peer"+tombstonesPath, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := g.n.transport(id).RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	switch res.StatusCode {
-	case http.StatusNoContent:
-		return nil
-	case http.StatusForbidden:
-		return muster.Errorf(muster.CodeForbidden, "the member refuses the tombstone")
-	}
-	return fmt.Errorf("the member answers %s", muster.Printable(res.Status))
 }
 
 // serve takes tombstones from a member.

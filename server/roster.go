@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -31,12 +32,16 @@ type memberTable interface {
 type roster struct {
 	table func() memberTable // nil result: no store yet
 	self  func() store.Member
-	save  func([]store.Member) error
+	save  func() error
 	log   *slog.Logger
 	wake  chan struct{}          // buffer 1: one pending refresh is enough
 	fired func()                 // the list changed
 	alive func() []muster.NodeID // whom gossip holds alive
 	gone  func() bool            // this node leaves for good
+	read  func([]store.Member)   // the list was read
+
+	left atomic.Bool   // the row says that this node left: no heartbeat may follow
+	turn chan struct{} // capacity 1: held while the row is written
 
 	mu   sync.Mutex
 	rows []store.Member
@@ -77,16 +82,35 @@ func (r *roster) refresh(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
-	if !r.gone() {
-		if err := table.PutMember(ctx, r.self()); err != nil {
-			return err
-		}
+	if err := r.beat(ctx, table); err != nil {
+		return err
 	}
 	rows, err := table.Members(ctx)
 	if err != nil {
 		return err
 	}
-	return r.set(rows)
+	if err := r.set(rows); err != nil {
+		return err
+	}
+	r.read(rows)
+	return nil
+}
+
+// beat writes this node's row, unless the node leaves.
+func (r *roster) beat(ctx context.Context, table memberTable) error {
+	r.turn <- struct{}{}
+	defer func() { <-r.turn }()
+	if r.gone() || r.left.Load() {
+		return nil
+	}
+	return table.PutMember(ctx, r.self())
+}
+
+// drop takes a member off the copy in memory, ahead of the next reading.
+func (r *roster) drop(id muster.NodeID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = slices.DeleteFunc(slices.Clone(r.rows), func(m store.Member) bool { return m.ID == id })
 }
 
 // incomplete reports whether a live member has not written its row yet, or an
@@ -108,6 +132,13 @@ func (r *roster) leave(ctx context.Context) error {
 	if r.gone() {
 		return table.RemoveMember(ctx, r.self().ID)
 	}
+	r.left.Store(true)
+	select {
+	case r.turn <- struct{}{}: // a heartbeat under way would bring it back to life
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	row := r.self()
 	row.State = muster.StateLeft
 	return table.PutMember(ctx, row)
@@ -124,7 +155,7 @@ func (r *roster) set(rows []store.Member) error {
 		return nil
 	}
 	r.fired()
-	return r.save(rows)
+	return r.save()
 }
 
 func sameMember(a, b store.Member) bool {

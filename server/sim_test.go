@@ -84,6 +84,7 @@ type simNode struct {
 	disk   *join.Memory
 	home   *memory.Store
 	mirror *memMirror
+	conn   *memory.Store // to the database of all
 
 	server *server.Server
 	cancel context.CancelFunc
@@ -133,7 +134,7 @@ func (n *simNode) openStore(kind store.Kind) (store.Store, error) {
 		conn := n.s.shared.Share()
 		n.s.mu.Lock()
 		defer n.s.mu.Unlock()
-		n.s.conns = append(n.s.conns, conn)
+		n.s.conns, n.conn = append(n.s.conns, conn), conn
 		return conn, nil
 	}
 	return n.home.Share(), nil
@@ -150,6 +151,9 @@ func (n *simNode) stop() {
 // kill cuts the node off like a power failure, then ends what is left of it.
 func (n *simNode) kill() {
 	n.s.net.Kill(n.name)
+	if n.conn != nil {
+		n.conn.Inject(memory.Faults{Down: true})
+	}
 	n.cancel()
 	<-n.done
 }

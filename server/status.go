@@ -85,7 +85,7 @@ func (n *node) stage(r replica.Status) muster.NodeState {
 	switch {
 	case n.ownTombstone() != nil:
 		return muster.NodeExpelled
-	case n.draining.Load():
+	case n.isDraining():
 		return muster.NodeDraining
 	case n.state.Cluster().ID == "" && n.seeker.Status().Stage == join.StageForming:
 		return muster.NodeForming
@@ -232,11 +232,7 @@ func (n *node) Conditions() []muster.Condition {
 	if !synced.OK {
 		synced.Text = "no configuration yet"
 	}
-	serving := muster.Condition{Code: muster.CodeDraining, OK: !n.draining.Load(), Since: n.begun, Text: "taking work"}
-	if !serving.OK {
-		serving.Text = "shutting down"
-	}
-	list := []muster.Condition{joined, synced, serving}
+	list := []muster.Condition{joined, synced, n.serving()}
 	for i, c := range list {
 		if !c.OK && c.Fix == "" {
 			info, _ := c.Code.Info()

@@ -40,6 +40,12 @@ type ServerInterface interface {
 	// ListChanges The configuration history after a revision
 	// (GET /v1/changes)
 	ListChanges(w http.ResponseWriter, r *http.Request, params ListChangesParams)
+	// GetCluster What is this cluster?
+	// (GET /v1/cluster)
+	GetCluster(w http.ResponseWriter, r *http.Request)
+	// FormCluster Form a cluster here, now, alone
+	// (POST /v1/cluster:form)
+	FormCluster(w http.ResponseWriter, r *http.Request)
 	// ListConfig All documents
 	// (GET /v1/config)
 	ListConfig(w http.ResponseWriter, r *http.Request, params ListConfigParams)
@@ -69,13 +75,25 @@ type ServerInterface interface {
 	CreateLogin(w http.ResponseWriter, r *http.Request)
 	// GetMember One member
 	// (GET /v1/members/{id})
-	GetMember(w http.ResponseWriter, r *http.Request, id Name)
+	GetMember(w http.ResponseWriter, r *http.Request, id MemberPath)
+	// DrainMember Let a member take no new work
+	// (POST /v1/members/{id}:drain)
+	DrainMember(w http.ResponseWriter, r *http.Request, id MemberPath, params DrainMemberParams)
 	// ExpelMember Expel a member for good
 	// (POST /v1/members/{id}:expel)
 	ExpelMember(w http.ResponseWriter, r *http.Request, id Name)
 	// ReadmitMember Let an expelled node come back
 	// (POST /v1/members/{id}:readmit)
 	ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams)
+	// RemoveMember Take a dead or left member off the list
+	// (POST /v1/members/{id}:remove)
+	RemoveMember(w http.ResponseWriter, r *http.Request, id MemberPath, params RemoveMemberParams)
+	// ResumeMember Let a drained member take work again
+	// (POST /v1/members/{id}:resume)
+	ResumeMember(w http.ResponseWriter, r *http.Request, id MemberPath, params ResumeMemberParams)
+	// ListReapable Which members would be reaped, when and why?
+	// (GET /v1/members:reap)
+	ListReapable(w http.ResponseWriter, r *http.Request)
 	// GetOpenAPI This description
 	// (GET /v1/openapi.json)
 	GetOpenAPI(w http.ResponseWriter, r *http.Request)
@@ -142,6 +160,18 @@ func (_ Unimplemented) ListChanges(w http.ResponseWriter, r *http.Request, param
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// GetCluster What is this cluster?
+// (GET /v1/cluster)
+func (_ Unimplemented) GetCluster(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// FormCluster Form a cluster here, now, alone
+// (POST /v1/cluster:form)
+func (_ Unimplemented) FormCluster(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListConfig All documents
 // (GET /v1/config)
 func (_ Unimplemented) ListConfig(w http.ResponseWriter, r *http.Request, params ListConfigParams) {
@@ -198,7 +228,13 @@ func (_ Unimplemented) CreateLogin(w http.ResponseWriter, r *http.Request) {
 
 // GetMember One member
 // (GET /v1/members/{id})
-func (_ Unimplemented) GetMember(w http.ResponseWriter, r *http.Request, id Name) {
+func (_ Unimplemented) GetMember(w http.ResponseWriter, r *http.Request, id MemberPath) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// DrainMember Let a member take no new work
+// (POST /v1/members/{id}:drain)
+func (_ Unimplemented) DrainMember(w http.ResponseWriter, r *http.Request, id MemberPath, params DrainMemberParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -211,6 +247,24 @@ func (_ Unimplemented) ExpelMember(w http.ResponseWriter, r *http.Request, id Na
 // ReadmitMember Let an expelled node come back
 // (POST /v1/members/{id}:readmit)
 func (_ Unimplemented) ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// RemoveMember Take a dead or left member off the list
+// (POST /v1/members/{id}:remove)
+func (_ Unimplemented) RemoveMember(w http.ResponseWriter, r *http.Request, id MemberPath, params RemoveMemberParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ResumeMember Let a drained member take work again
+// (POST /v1/members/{id}:resume)
+func (_ Unimplemented) ResumeMember(w http.ResponseWriter, r *http.Request, id MemberPath, params ResumeMemberParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ListReapable Which members would be reaped, when and why?
+// (GET /v1/members:reap)
+func (_ Unimplemented) ListReapable(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -638,6 +692,34 @@ func (siw *ServerInterfaceWrapper) ListChanges(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListChanges(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetCluster operation middleware
+func (siw *ServerInterfaceWrapper) GetCluster(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetCluster(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// FormCluster operation middleware
+func (siw *ServerInterfaceWrapper) FormCluster(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.FormCluster(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1198,7 +1280,7 @@ func (siw *ServerInterfaceWrapper) GetMember(w http.ResponseWriter, r *http.Requ
 	_ = err
 
 	// ------------- Path parameter "id" -------------
-	var id Name
+	var id MemberPath
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
 	if err != nil {
@@ -1208,6 +1290,61 @@ func (siw *ServerInterfaceWrapper) GetMember(w http.ResponseWriter, r *http.Requ
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetMember(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// DrainMember operation middleware
+func (siw *ServerInterfaceWrapper) DrainMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id MemberPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DrainMemberParams
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", r.URL.Query(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.DrainMember(w, r, id, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1276,6 +1413,117 @@ func (siw *ServerInterfaceWrapper) ReadmitMember(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ReadmitMember(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RemoveMember operation middleware
+func (siw *ServerInterfaceWrapper) RemoveMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id MemberPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RemoveMemberParams
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", r.URL.Query(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RemoveMember(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ResumeMember operation middleware
+func (siw *ServerInterfaceWrapper) ResumeMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id MemberPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ResumeMemberParams
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", r.URL.Query(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ResumeMember(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListReapable operation middleware
+func (siw *ServerInterfaceWrapper) ListReapable(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListReapable(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1550,10 +1798,28 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 		r.Get(options.BaseURL+"/v1/members/{id}", wrapper.GetMember)
 	})
 	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:drain", wrapper.DrainMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:resume", wrapper.ResumeMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:remove", wrapper.RemoveMember)
+	})
+	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/members/{id}:expel", wrapper.ExpelMember)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/members/{id}:readmit", wrapper.ReadmitMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/members:reap", wrapper.ListReapable)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/cluster", wrapper.GetCluster)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/cluster:form", wrapper.FormCluster)
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/leave", wrapper.Leave)
@@ -1930,6 +2196,82 @@ type ListChangesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListChangesdefaultApplicationProblemPlusJSONResponse) VisitListChangesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetClusterRequestObject struct {
+}
+
+type GetClusterResponseObject interface {
+	VisitGetClusterResponse(w http.ResponseWriter) error
+}
+
+type GetCluster200JSONResponse Cluster
+
+func (response GetCluster200JSONResponse) VisitGetClusterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetClusterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetClusterdefaultApplicationProblemPlusJSONResponse) VisitGetClusterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FormClusterRequestObject struct {
+}
+
+type FormClusterResponseObject interface {
+	VisitFormClusterResponse(w http.ResponseWriter) error
+}
+
+type FormCluster200JSONResponse Cluster
+
+func (response FormCluster200JSONResponse) VisitFormClusterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type FormClusterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response FormClusterdefaultApplicationProblemPlusJSONResponse) VisitFormClusterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2406,7 +2748,7 @@ func (response CreateLogindefaultApplicationProblemPlusJSONResponse) VisitCreate
 }
 
 type GetMemberRequestObject struct {
-	ID Name `json:"id"`
+	ID MemberPath `json:"id"`
 }
 
 type GetMemberResponseObject interface {
@@ -2433,6 +2775,46 @@ type GetMemberdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetMemberdefaultApplicationProblemPlusJSONResponse) VisitGetMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DrainMemberRequestObject struct {
+	ID     MemberPath `json:"id"`
+	Params DrainMemberParams
+}
+
+type DrainMemberResponseObject interface {
+	VisitDrainMemberResponse(w http.ResponseWriter) error
+}
+
+type DrainMember200JSONResponse Member
+
+func (response DrainMember200JSONResponse) VisitDrainMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DrainMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DrainMemberdefaultApplicationProblemPlusJSONResponse) VisitDrainMemberResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2515,6 +2897,118 @@ type ReadmitMemberdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ReadmitMemberdefaultApplicationProblemPlusJSONResponse) VisitReadmitMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveMemberRequestObject struct {
+	ID     MemberPath `json:"id"`
+	Params RemoveMemberParams
+}
+
+type RemoveMemberResponseObject interface {
+	VisitRemoveMemberResponse(w http.ResponseWriter) error
+}
+
+type RemoveMember204Response struct {
+}
+
+func (response RemoveMember204Response) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveMemberdefaultApplicationProblemPlusJSONResponse) VisitRemoveMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeMemberRequestObject struct {
+	ID     MemberPath `json:"id"`
+	Params ResumeMemberParams
+}
+
+type ResumeMemberResponseObject interface {
+	VisitResumeMemberResponse(w http.ResponseWriter) error
+}
+
+type ResumeMember200JSONResponse Member
+
+func (response ResumeMember200JSONResponse) VisitResumeMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ResumeMemberdefaultApplicationProblemPlusJSONResponse) VisitResumeMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReapableRequestObject struct {
+}
+
+type ListReapableResponseObject interface {
+	VisitListReapableResponse(w http.ResponseWriter) error
+}
+
+type ListReapable200JSONResponse ReapPlan
+
+func (response ListReapable200JSONResponse) VisitListReapableResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListReapabledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListReapabledefaultApplicationProblemPlusJSONResponse) VisitListReapableResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2812,6 +3306,12 @@ type StrictServerInterface interface {
 	// ListChanges The configuration history after a revision
 	// (GET /v1/changes)
 	ListChanges(ctx context.Context, request ListChangesRequestObject) (ListChangesResponseObject, error)
+	// GetCluster What is this cluster?
+	// (GET /v1/cluster)
+	GetCluster(ctx context.Context, request GetClusterRequestObject) (GetClusterResponseObject, error)
+	// FormCluster Form a cluster here, now, alone
+	// (POST /v1/cluster:form)
+	FormCluster(ctx context.Context, request FormClusterRequestObject) (FormClusterResponseObject, error)
 	// ListConfig All documents
 	// (GET /v1/config)
 	ListConfig(ctx context.Context, request ListConfigRequestObject) (ListConfigResponseObject, error)
@@ -2842,12 +3342,24 @@ type StrictServerInterface interface {
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(ctx context.Context, request GetMemberRequestObject) (GetMemberResponseObject, error)
+	// DrainMember Let a member take no new work
+	// (POST /v1/members/{id}:drain)
+	DrainMember(ctx context.Context, request DrainMemberRequestObject) (DrainMemberResponseObject, error)
 	// ExpelMember Expel a member for good
 	// (POST /v1/members/{id}:expel)
 	ExpelMember(ctx context.Context, request ExpelMemberRequestObject) (ExpelMemberResponseObject, error)
 	// ReadmitMember Let an expelled node come back
 	// (POST /v1/members/{id}:readmit)
 	ReadmitMember(ctx context.Context, request ReadmitMemberRequestObject) (ReadmitMemberResponseObject, error)
+	// RemoveMember Take a dead or left member off the list
+	// (POST /v1/members/{id}:remove)
+	RemoveMember(ctx context.Context, request RemoveMemberRequestObject) (RemoveMemberResponseObject, error)
+	// ResumeMember Let a drained member take work again
+	// (POST /v1/members/{id}:resume)
+	ResumeMember(ctx context.Context, request ResumeMemberRequestObject) (ResumeMemberResponseObject, error)
+	// ListReapable Which members would be reaped, when and why?
+	// (GET /v1/members:reap)
+	ListReapable(ctx context.Context, request ListReapableRequestObject) (ListReapableResponseObject, error)
 	// GetOpenAPI This description
 	// (GET /v1/openapi.json)
 	GetOpenAPI(ctx context.Context, request GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error)
@@ -3078,6 +3590,54 @@ func (sh *strictHandler) ListChanges(w http.ResponseWriter, r *http.Request, par
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListChangesResponseObject); ok {
 		if err := validResponse.VisitListChangesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetCluster operation middleware
+func (sh *strictHandler) GetCluster(w http.ResponseWriter, r *http.Request) {
+	var request GetClusterRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCluster(ctx, request.(GetClusterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCluster")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetClusterResponseObject); ok {
+		if err := validResponse.VisitGetClusterResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// FormCluster operation middleware
+func (sh *strictHandler) FormCluster(w http.ResponseWriter, r *http.Request) {
+	var request FormClusterRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.FormCluster(ctx, request.(FormClusterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "FormCluster")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(FormClusterResponseObject); ok {
+		if err := validResponse.VisitFormClusterResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -3324,7 +3884,7 @@ func (sh *strictHandler) CreateLogin(w http.ResponseWriter, r *http.Request) {
 }
 
 // GetMember operation middleware
-func (sh *strictHandler) GetMember(w http.ResponseWriter, r *http.Request, id Name) {
+func (sh *strictHandler) GetMember(w http.ResponseWriter, r *http.Request, id MemberPath) {
 	var request GetMemberRequestObject
 
 	request.ID = id
@@ -3342,6 +3902,33 @@ func (sh *strictHandler) GetMember(w http.ResponseWriter, r *http.Request, id Na
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetMemberResponseObject); ok {
 		if err := validResponse.VisitGetMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DrainMember operation middleware
+func (sh *strictHandler) DrainMember(w http.ResponseWriter, r *http.Request, id MemberPath, params DrainMemberParams) {
+	var request DrainMemberRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.DrainMember(ctx, request.(DrainMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DrainMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(DrainMemberResponseObject); ok {
+		if err := validResponse.VisitDrainMemberResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -3402,6 +3989,84 @@ func (sh *strictHandler) ReadmitMember(w http.ResponseWriter, r *http.Request, i
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ReadmitMemberResponseObject); ok {
 		if err := validResponse.VisitReadmitMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveMember operation middleware
+func (sh *strictHandler) RemoveMember(w http.ResponseWriter, r *http.Request, id MemberPath, params RemoveMemberParams) {
+	var request RemoveMemberRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveMember(ctx, request.(RemoveMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RemoveMemberResponseObject); ok {
+		if err := validResponse.VisitRemoveMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResumeMember operation middleware
+func (sh *strictHandler) ResumeMember(w http.ResponseWriter, r *http.Request, id MemberPath, params ResumeMemberParams) {
+	var request ResumeMemberRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ResumeMember(ctx, request.(ResumeMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResumeMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ResumeMemberResponseObject); ok {
+		if err := validResponse.VisitResumeMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListReapable operation middleware
+func (sh *strictHandler) ListReapable(w http.ResponseWriter, r *http.Request) {
+	var request ListReapableRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListReapable(ctx, request.(ListReapableRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListReapable")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListReapableResponseObject); ok {
+		if err := validResponse.VisitListReapableResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,16 +17,20 @@ func main() {
 	quick := flag.Bool("quick", false, "finish in less than a minute; the figures say less")
 	part := flag.String("part", "all", "all, micro or cluster")
 	members := flag.Int("members", 0, "measure clusters of this size only")
+	only := flag.String("contender", "", "measure this one only: native, post, sealed or sealed+tls")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the micro part of the sealed contender alone")
 	flag.Parse()
 	e := effortFor(*quick)
 	if *members > 0 {
 		e.sizes = []int{*members}
 	}
-	if err := run(e, *part, *profile); err != nil {
+	if err := run(e, options{*part, *only, *profile}); err != nil {
 		log.Fatal(err)
 	}
 }
+
+// options says what to measure.
+type options struct{ part, contender, profile string }
 
 func effortFor(quick bool) effort {
 	if quick {
@@ -42,23 +47,29 @@ func effortFor(quick bool) effort {
 	}
 }
 
-func run(e effort, part, profile string) error {
+func run(e effort, o options) error {
 	all, err := contenders()
 	if err != nil {
 		return err
 	}
-	if profile != "" {
-		return profileSealed(all[2], e, profile)
+	if o.profile != "" {
+		return profileSealed(all[2], e, o.profile)
+	}
+	if o.contender != "" {
+		all = slices.DeleteFunc(all, func(c contender) bool { return c.name != o.contender })
+		if len(all) == 0 {
+			return fmt.Errorf("no contender is called %q", o.contender)
+		}
 	}
 	start := time.Now()
 	fmt.Printf("%s, %d cores, %s; load average before: %s\n", runtime.Version(), runtime.GOMAXPROCS(0), runtime.GOOS, loadAverage())
 	report := newReport(all)
-	if part != "cluster" {
+	if o.part != "cluster" {
 		if err := runMicro(all, e, report); err != nil {
 			return err
 		}
 	}
-	if part != "micro" {
+	if o.part != "micro" {
 		if err := runClusters(all, e, report); err != nil {
 			report.print(os.Stdout) // what was measured before
 			return err

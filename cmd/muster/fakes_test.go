@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,13 +62,25 @@ type fakeCluster struct {
 	left     bool
 	meddle   func(*fakeCluster) // runs before each write
 	keys     []muster.NodeKeys
+	orders   []string
+	plan     muster.ReapPlan
+	info     muster.ClusterInfo
 	statuses []func() (muster.Status, bool, error)
 }
 
 func newFakeCluster() *fakeCluster {
 	now := time.Now()
+	day := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	n3 := fakeMember("n3", muster.StateDead)
 	return &fakeCluster{
 		docs: map[string]muster.Document{},
+		info: muster.ClusterInfo{
+			ID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", Name: "demo", Size: 3, Members: 3, Formation: "promise", Expect: 3, Store: "sqlite",
+			HomeID: "11111111-1111-8111-8111-111111111111", HomeName: "n1", Epoch: 1, NodeID: "22222222-2222-8222-8222-222222222222", LocalNode: "n2", Accepted: []string{"9f3a41c0"},
+		},
+		plan: muster.ReapPlan{LeftAfter: 86400, DeadAfter: 259200, Size: 3, Most: 1, By: "n1", Members: []muster.Reapable{
+			{ID: n3.ID, Name: "n3", State: n3.State, SeenAt: day, Due: day.Add(72 * time.Hour), Reason: "dead for 2h5m0s; the limit is 72h0m0s"},
+		}},
 		status: muster.Status{
 			LocalNode: "n1", NodeID: "11111111-1111-8111-8111-111111111111", ClusterID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", ClusterName: "demo",
 			Members: 3, HealthyMembers: 3, ClusterSize: 3, ClusterHealth: muster.Healthy, Summary: "3 of 3 members healthy, all serve revision 7",
@@ -181,6 +194,58 @@ func (c *fakeCluster) admit(w client.Write) error {
 }
 
 func (c *fakeCluster) Keys(context.Context) ([]muster.NodeKeys, error) { return c.keys, nil }
+
+func (c *fakeCluster) MembersWhere(_ context.Context, f client.Filter) ([]muster.Member, error) {
+	fit := []muster.Member{}
+	for _, m := range c.members {
+		if fits(m, f) {
+			fit = append(fit, m)
+		}
+	}
+	return fit, nil
+}
+
+// fits filters as a node does.
+func fits(m muster.Member, f client.Filter) bool {
+	for _, tag := range f.Tags {
+		key, value, exact := strings.Cut(tag, "=")
+		if have, ok := m.Tags[key]; !ok || exact && have != value {
+			return false
+		}
+	}
+	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
+		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
+}
+
+func (c *fakeCluster) Drain(ctx context.Context, name string, o client.Order) (muster.Member, error) {
+	c.orders = append(c.orders, "drain "+name+" "+o.Reason)
+	m, err := c.Member(ctx, name)
+	m.State, m.Reason = muster.StateDraining, "drained by ada: "+o.Reason
+	return m, err
+}
+
+func (c *fakeCluster) Resume(ctx context.Context, name string, o client.Order) (muster.Member, error) {
+	c.orders = append(c.orders, "resume "+name+" "+o.Reason)
+	return c.Member(ctx, name)
+}
+
+func (c *fakeCluster) Remove(ctx context.Context, name, reason string) error {
+	m, err := c.Member(ctx, name)
+	if err == nil && !m.State.Gone() {
+		return muster.Errorf(muster.CodeMemberAlive, "%s is %s, says n1", m.Name, m.State)
+	}
+	c.orders = append(c.orders, "remove "+name+" "+reason)
+	return err
+}
+
+func (c *fakeCluster) Reapable(context.Context) (muster.ReapPlan, error) { return c.plan, nil }
+
+func (c *fakeCluster) Cluster(context.Context) (muster.ClusterInfo, error) { return c.info, nil }
+
+func (c *fakeCluster) Form(context.Context) (muster.ClusterInfo, error) {
+	c.orders = append(c.orders, "form")
+	return c.info, nil
+}
 
 func (c *fakeCluster) Leave(context.Context) error {
 	c.left = true

@@ -127,9 +127,9 @@ func nextStep(nodes []muster.NodeKeys) string {
 	case len(kids) < 2:
 		return "nothing; to begin an exchange: muster cookie new --out FILE, copy it to every machine, and there muster keys rotate --add FILE"
 	case len(firsts) > 1:
-		return "muster keys rotate --first KID with the new cookie on every machine"
+		return "muster keys rotate --first KID with the new cookie on every machine; or to go back, muster keys abort KID with it"
 	}
-	return fmt.Sprintf("muster keys rotate --first KID with the new cookie on every machine, or if %s is the new one, --drop %s", firsts[0], strings.Join(without(kids, firsts[0]), ", --drop "))
+	return fmt.Sprintf("muster keys rotate --first KID with the new cookie on every machine, or if %s is the new one, --drop %s; or to go back, muster keys abort KID with the new one", firsts[0], strings.Join(without(kids, firsts[0]), ", --drop "))
 }
 
 func without(list []string, word string) []string {

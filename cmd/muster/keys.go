@@ -18,7 +18,7 @@ func (a *app) keysCommand() *cobra.Command {
 		Example: `  muster keys status`,
 	}
 	asGroup(cmd)
-	cmd.AddCommand(a.keysStatusCommand(), a.keysRotateCommand())
+	cmd.AddCommand(a.keysStatusCommand(), a.keysRotateCommand(), a.keysAbortCommand())
 	return cmd
 }
 
@@ -133,8 +133,7 @@ Each edits the cookie file of the node on this machine, which the node reads aga
 within a second. --first and --drop are refused, with exit code 3, while a live
 member would lose its connections, or a program that showed its token within the
 last 24 hours its access; --force does it anyway. --check-first and --check-drop
-only ask. Without a step it says which one is next. To go back, make the old
-cookie first again, then drop the new one.`,
+only ask. Without a step it says which one is next. To go back: muster keys abort.`,
 		Example: `  muster cookie new --out new-cookie           # once; copy it to every machine
   muster keys rotate --add new-cookie --cluster-cookie-file cookie
   muster keys rotate --check-drop 41c0aa17`,
@@ -191,14 +190,11 @@ func (a *app) check(nodes []muster.NodeKeys, k *rotation) (done bool, err error)
 		_, err := fmt.Fprintf(a.stdout, "next: %s\n", nextStep(nodes))
 		return true, err
 	}
-	for _, line := range against {
-		_, _ = fmt.Fprintln(a.stdout, cleaned(line))
-	}
 	for _, n := range silent(nodes) {
-		_, _ = fmt.Fprintf(a.stderr, "%s cannot say: %s; it needs the new cookie file before it comes back\n", cleaned(n.Name), cleaned(n.Error))
+		a.tellSilent(n, "the new cookie file")
 	}
 	if len(against) > 0 {
-		return true, no
+		return true, a.refuse(against)
 	}
 	if k.checkFirst != "" || k.checkDrop != "" {
 		_, err = fmt.Fprintln(a.stdout, "no live member is against it")

@@ -225,29 +225,6 @@ func (l *loader) warnOfSecrets(o option, value found) {
 	}
 }
 
-// strayVariables warns of variables that look like a misspelt one. Others are
-// left alone: Kubernetes sets MUSTER_PORT and its like for a service of that name.
-func (l *loader) strayVariables() {
-	known := map[string]bool{}
-	for _, name := range []string{"ADDR", "TOKEN", "CA", "CERT", "KEY", "TLS_SERVER_NAME"} { // of the other commands
-		known[envPrefix+name] = true
-	}
-	for _, o := range options() {
-		known[o.env()] = true
-	}
-	for _, pair := range l.app.env {
-		name, _, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, envPrefix) || known[name] {
-			continue
-		}
-		for candidate := range known {
-			if candidate != "" && edits(name, candidate) <= 2 {
-				l.warn("%s is not a variable that muster reads; did you mean %s?", shown(name), candidate)
-			}
-		}
-	}
-}
-
 var variablePattern = regexp.MustCompile(`\$?\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
 // maxValueFile bounds what file: reads, in bytes.

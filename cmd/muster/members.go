@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) membersCommand() *cobra.Command {
-	var filter memberFilter
+	var filter client.Filter
 	cmd := &cobra.Command{
 		Use:   "members",
 		Short: "Who is in the cluster?",
@@ -36,45 +36,16 @@ func (a *app) membersCommand() *cobra.Command {
 			return err
 		}
 		defer cancel()
-		members, err := c.Members(ctx)
+		members, err := c.MembersWhere(ctx, filter)
 		if err != nil {
 			return err
 		}
-		members = filter.of(members)
 		result := struct {
 			Members []muster.Member `json:"members"`
 		}{Members: members}
 		return a.show(*f, result, func(w io.Writer, wide bool) { memberTable(w, members, wide) })
 	}
 	return cmd
-}
-
-// memberFilter picks members; an empty field picks all.
-type memberFilter struct {
-	Region, Zone, Role string
-	Tags, States       []string
-}
-
-// of returns the members that fit, never nil.
-func (f memberFilter) of(members []muster.Member) []muster.Member {
-	fit := []muster.Member{}
-	for _, m := range members {
-		if f.fits(m) {
-			fit = append(fit, m)
-		}
-	}
-	return fit
-}
-
-func (f memberFilter) fits(m muster.Member) bool {
-	for _, tag := range f.Tags {
-		key, value, exact := strings.Cut(tag, "=")
-		if have, ok := m.Tags[key]; !ok || exact && have != value {
-			return false
-		}
-	}
-	return (f.Region == "" || f.Region == m.Region) && (f.Zone == "" || f.Zone == m.Zone) && (f.Role == "" || f.Role == string(m.Role)) &&
-		(len(f.States) == 0 || slices.Contains(f.States, string(m.State)))
 }
 
 func memberTable(w io.Writer, members []muster.Member, wide bool) {

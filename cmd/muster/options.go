@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
@@ -159,6 +160,10 @@ func behaviourOptions() []option {
 			apply: text(func(s *settings) *string { return &s.Profile }, oneOf("lan", "safe", "wan", "local"))},
 		{flag: "drain-delay", hint: "DURATION", usage: "between not ready and leaving, for balancers to notice", preset: "0s", keys: []string{"mgmt.drain_delay"},
 			apply: drainDelay},
+		{flag: "reap-left-after", hint: "DURATION", usage: "take members that left off the durable member list then; 0 = never", preset: "24h", keys: []string{"cluster_config.reap_left_after"},
+			apply: reapAge(func(s *settings) *time.Duration { return &s.ReapLeftAfter })},
+		{flag: "reap-dead-after", hint: "DURATION", usage: "take members that are dead off the durable member list then; 0 = never", preset: "72h", keys: []string{"cluster_config.reap_dead_after"},
+			apply: reapAge(func(s *settings) *time.Duration { return &s.ReapDeadAfter })},
 		{flag: "auth-anonymous", hint: "LEVEL", usage: "what callers without a token may see: none, status or read", preset: "status", keys: []string{"auth.anonymous"},
 			apply: text(func(s *settings) *string { return &s.AuthAnonymous }, oneOf("none", "status", "read"))},
 		{flag: "metrics-public", usage: "serve /metrics without a token", keys: []string{"auth.metrics_public"},

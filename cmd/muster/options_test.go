@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
+	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/auth"
 	"github.com/musterhq/muster/discovery"
 )
@@ -51,7 +53,7 @@ func samples(t *testing.T) map[string][2]string {
 		"--cluster-join-endpoint": {"10.0.0.1:9113,https://b/x", "[10.0.0.1:9113, https://b/x]"}, "--cluster-join-node-id": same("n7"),
 		"--bootstrap-expect": same("3"), "--formation": same("never"), "--discovery": {"static://a:1,b:2 static://c:3", `["static://a:1,b:2", "static://c:3"]`},
 		"--allowed-address-space": {"10.0.0.0/8,fd00::/8", "[10.0.0.0/8, 'fd00::/8']"}, "--config-store": same("sqlite"), "--profile": same("wan"),
-		"--drain-delay": same("5s"), "--auth-anonymous": same("read"), "--metrics-public": same("true"), "--log-level": same("debug"), "--log-format": same("json"),
+		"--drain-delay": same("5s"), "--reap-left-after": same("2h"), "--reap-dead-after": same("0"), "--auth-anonymous": same("read"), "--metrics-public": same("true"), "--log-level": same("debug"), "--log-format": same("json"),
 		"--insecure": same("true"), "--mgmt-tls-cert": same("cert.pem"), "--mgmt-tls-key": same("key.pem"), "--mgmt-tls-ca": {"a.pem,b.pem", "[a.pem, b.pem]"},
 		"--mgmt-tls-client-auth": same("require"), "--mgmt-tls-server-name": same("muster.internal"),
 	}
@@ -194,10 +196,33 @@ func TestValuesExpand(t *testing.T) {
 	wantFaults(t, err, "--zone: the variable NOWHERE is empty or not set", "--region: open /no/such/file")
 }
 
-func TestVariablesThatLookMisspeltAreNamed(t *testing.T) {
+// TestUnknownVariablesAreRefused, each with the one that was meant, as far as that
+// can be told.
+func TestUnknownVariablesAreRefused(t *testing.T) {
 	t.Parallel()
-	_, warnings, err := newTerminal(t, "MUSTER_CLUSTR_NAME=x", "MUSTER_PORT_9113_TCP_ADDR=10.0.0.1", "MUSTER_SERVICE_HOST=10.0.0.1").settings(t)
-	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "did you mean MUSTER_CLUSTER_NAME?") {
+	for name, meant := range map[string]string{
+		"MUSTER_CLUSTR_NAME":               "did you mean MUSTER_CLUSTER_NAME?",
+		"MUSTER_CLUSTER_COOKIE_FIEL":       "did you mean MUSTER_CLUSTER_COOKIE_FILE?",
+		"MUSTER_CLUSTER_COOKIES_FILE":      "did you mean MUSTER_CLUSTER_COOKIE_FILE?",
+		"MUSTER_JOIN_ENDPOINT":             "did you mean MUSTER_CLUSTER_JOIN_ENDPOINT?",
+		"MUSTER_Cluster_Name":              "did you mean MUSTER_CLUSTER_NAME?",
+		"MUSTER_COLOUR_OF_ALL_THE_BUTTONS": "unset it; muster serve --help lists the flags",
+	} {
+		_, _, err := newTerminal(t, name+"=x").settings(t)
+		e, ok := errors.AsType[*muster.Error](err)
+		if !ok || e.Code != muster.CodeBadConfig || e.Text != "muster reads no variable "+name || !strings.Contains(e.Fix, meant) {
+			t.Errorf("%s: got %+v, want the fix %q", name, err, meant)
+		}
+	}
+}
+
+// TestVariablesOfAServiceNamedMusterAreNotOurs: Kubernetes sets them everywhere.
+func TestVariablesOfAServiceNamedMusterAreNotOurs(t *testing.T) {
+	t.Parallel()
+	_, warnings, err := newTerminal(t, "MUSTER_SERVICE_HOST=10.0.0.1", "MUSTER_SERVICE_PORT=9113", "MUSTER_SERVICE_PORT_MGMT=9113", "MUSTER_PORT=tcp://10.0.0.1:9113",
+		"MUSTER_PORT_9113_TCP=tcp://10.0.0.1:9113", "MUSTER_PORT_9113_TCP_PROTO=tcp", "MUSTER_PORT_9113_TCP_PORT=9113", "MUSTER_PORT_9113_TCP_ADDR=10.0.0.1",
+		"MUSTER_HEADLESS_SERVICE_HOST=None", "MUSTER_CLUSTER_PORT_9113_TCP_ADDR=10.0.0.1", "MUSTER_TOKEN=x", "MUSTER_ADDR=http://10.0.0.1:9113").settings(t)
+	if err != nil || len(warnings) != 0 {
 		t.Errorf("got warnings %q and error %v", warnings, err)
 	}
 }

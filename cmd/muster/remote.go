@@ -30,6 +30,13 @@ type cluster interface {
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)
+	MembersWhere(ctx context.Context, f client.Filter) ([]muster.Member, error)
+	Drain(ctx context.Context, idOrName string, o client.Order) (muster.Member, error)
+	Resume(ctx context.Context, idOrName string, o client.Order) (muster.Member, error)
+	Remove(ctx context.Context, idOrName, reason string) error
+	Reapable(ctx context.Context) (muster.ReapPlan, error)
+	Cluster(ctx context.Context) (muster.ClusterInfo, error)
+	Form(ctx context.Context) (muster.ClusterInfo, error)
 	Leave(ctx context.Context) error
 	LoginCode(ctx context.Context) (api.LoginCode, error)
 }

@@ -27,8 +27,10 @@ and at once on SIGHUP.
 
 Every flag can also be given as a variable of the environment, --mgmt-bind as
 MUSTER_MGMT_BIND, and in the file of --config, where --mgmt-bind is mgmt.bind.
-A flag wins over the environment, that over the file. In all of them ${NAME} is
-replaced by a variable, and a value file:PATH by the content of that file.`,
+Variables that begin with MUSTER_ and mean nothing stop the start, those aside that
+Kubernetes sets for a Service. A flag wins over the environment, that over the file.
+In all of them ${NAME} is replaced by a variable, and a value file:PATH by the
+content of that file.`,
 		Example: `  muster serve
   muster serve --data-dir d2 --mgmt-bind 127.0.0.1:9114 --cluster-cookie-file muster-data/cookie \
       --cluster-join-endpoint http://127.0.0.1:9113

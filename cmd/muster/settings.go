@@ -38,6 +38,8 @@ type settings struct {
 	Store           auth.Secret // a DSN may hold a password
 	Profile         string
 	DrainDelay      time.Duration
+	ReapLeftAfter   time.Duration
+	ReapDeadAfter   time.Duration
 	AuthAnonymous   string
 	MetricsPublic   bool
 	Insecure        bool

@@ -248,6 +248,21 @@ func drainDelay(s *settings, values []string) error {
 	return err
 }
 
+// shortestReap keeps a slow restart from costing a member its place on the list.
+const shortestReap = time.Minute
+
+// reapAge reads how old a member that is gone may become.
+func reapAge(field func(*settings) *time.Duration) apply {
+	return func(s *settings, values []string) error {
+		d, err := parseDuration(values[len(values)-1])
+		if err == nil && d != 0 && d < shortestReap {
+			err = fmt.Errorf("%s is shorter than %s, which a restart may take; 0 = never", d, shortestReap)
+		}
+		*field(s) = d
+		return err
+	}
+}
+
 // parseDuration reads a duration of Go, or whole days: 30d.
 func parseDuration(value string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(value, "d"); ok {

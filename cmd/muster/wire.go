@@ -24,6 +24,7 @@ func (s settings) serverConfig(log *slog.Logger) server.Config {
 		BootstrapExpect: s.BootstrapExpect, Formation: s.Formation,
 		Discovery: s.Discovery, AllowedSpace: s.AllowedSpace,
 		Store: s.Store.Reveal(), Profile: s.Profile, DrainDelay: s.DrainDelay,
+		ReapLeftAfter: s.ReapLeftAfter, ReapDeadAfter: s.ReapDeadAfter,
 		AuthAnonymous: s.AuthAnonymous, MetricsPublic: s.MetricsPublic,
 		Version: thisBuild().Version, Log: log,
 	}

@@ -47,7 +47,7 @@ func newVictim(t *testing.T) *victim {
 // memory is the resident memory of the process in bytes.
 func (v *victim) memory() int {
 	v.c.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", v.PID()))
 	if err != nil {
 		v.c.t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func (v *victim) memory() int {
 // files counts the open descriptors of the process.
 func (v *victim) files() int {
 	v.c.t.Helper()
-	entries, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(v.cmd.Process.Pid), "fd"))
+	entries, err := os.ReadDir(filepath.Join("/proc", fmt.Sprint(v.PID()), "fd"))
 	if err != nil {
 		v.c.t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestAStrangersSmallBodyGetsItsAnswer(t *testing.T) {
 // read is how many bytes the process has read since its start, from anywhere.
 func (v *victim) read() (bytes int) {
 	v.c.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", v.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", v.PID()))
 	if err == nil {
 		_, err = fmt.Sscanf(string(text), "rchar: %d", &bytes)
 	}
@@ -290,7 +290,7 @@ func TestBadLoginsDoNotLockOutTheGood(t *testing.T) { //nolint:paralleltest // m
 	if err != nil || res.StatusCode != http.StatusCreated {
 		t.Errorf("the right code from the same address: %s %v", data, err)
 	}
-	if n := strings.Count(v.out.String(), "credential refused"); n > 20 {
+	if n := strings.Count(v.Output(), "credential refused"); n > 20 {
 		t.Errorf("%d log lines for a thousand wrong credentials", n)
 	}
 	t.Logf("%d of 1000 were limited", limited)

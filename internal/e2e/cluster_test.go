@@ -152,21 +152,6 @@ func TestCompareAndSet(t *testing.T) {
 	}
 }
 
-func TestGracefulLeaveIsNotADeath(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t)
-	n1 := c.node("n1").up()
-	n2 := c.node("n2", "--cluster-join-endpoint", n1.url()).up()
-	all(t, 10*time.Second, n1, n2)
-	if code := n2.terminate(); code != 0 {
-		t.Errorf("SIGTERM: exit %d, want 0", code)
-	}
-	eventually(t, 2*time.Second, func() error { return sees(muster.StateLeft, "n2", n1) })
-	if s := n1.mustStatus(); s.ClusterSize != 2 || s.Members != 1 {
-		t.Errorf("after SIGTERM: cluster_size %d, members %d; want 2 and 1", s.ClusterSize, s.Members)
-	}
-}
-
 func TestBootstrapExpectFormsOneCluster(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -59,6 +59,7 @@ type node struct {
 	addr   string
 	prefix string // of the path of everything it serves
 	args   []string
+	env    []string // beside the test's own
 	*process
 }
 
@@ -81,7 +82,7 @@ func (n *node) start() *node {
 		"serve", "--data-dir", filepath.Join(n.c.dir, n.name), "--mgmt-bind", n.addr,
 		"--cluster-node-name", n.name, "--cluster-cookie-file", n.c.cookie,
 	}, n.args...)
-	n.process = launch(n.c.t, args...)
+	n.process = launch(n.c.t, n.env, args...)
 	return n
 }
 
@@ -234,7 +235,7 @@ func all(t *testing.T, limit time.Duration, nodes ...*node) {
 // sockets counts the open sockets of the node's process.
 func (n *node) sockets() int {
 	n.c.t.Helper()
-	dir := fmt.Sprintf("/proc/%d/fd", n.cmd.Process.Pid)
+	dir := fmt.Sprintf("/proc/%d/fd", n.PID())
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		n.c.t.Fatal(err)

@@ -251,7 +251,7 @@ func checkAddress(t *testing.T, p proxied) {
 	_, _ = io.Copy(io.Discard, res.Body) // there is none
 	_ = res.Body.Close()
 	eventually(t, 2*time.Second, func() error {
-		line := regexp.MustCompile(`(?m)^.*operation=deleteSession.*$`).FindString(p.out.String())
+		line := regexp.MustCompile(`(?m)^.*operation=deleteSession.*$`).FindString(p.Output())
 		if !strings.Contains(line, "address=127.0.0.77") {
 			return fmt.Errorf("the log of a caller at 127.0.0.77 says %q", line)
 		}
@@ -276,7 +276,7 @@ func TestProxyThatStripsUpgradeIsNamed(t *testing.T) {
 	joiner := c.node("n2", "--cluster-join-endpoint", "http://"+front).up()
 	words := []string{"nginx/", "proxy_set_header Upgrade $http_upgrade;", "proxy_set_header Connection"}
 	eventually(t, 10*time.Second, func() error { return tellsProblem(joiner, muster.CodeUpgradeStripped, words...) })
-	if out := joiner.out.String(); !strings.Contains(out, "code=upgrade-stripped") || !strings.Contains(out, "nginx/") {
+	if out := joiner.Output(); !strings.Contains(out, "code=upgrade-stripped") || !strings.Contains(out, "nginx/") {
 		t.Errorf("the joiner's log does not name the proxy:\n%s", out)
 	}
 	res, body, err := proxied{n1, "http://" + front}.outside().request("GET", "/cluster/v1/gossip", "")

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ func TestReadmeTranscriptWorks(t *testing.T) {
 	t.Parallel()
 	commands, want := transcript(t)
 	dir := t.TempDir()
-	if err := os.Symlink(binary, filepath.Join(dir, "muster")); err != nil {
+	if err := os.Symlink(binary.Path(), filepath.Join(dir, "muster")); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -29,7 +30,7 @@ func TestReadmeTranscriptWorks(t *testing.T) {
 	shell := exec.CommandContext(ctx, "bash", "-m", "-c", commands)
 	shell.Dir = dir
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	shell.Stderr = &output{}
+	shell.Stderr = &bytes.Buffer{}
 	out, err := shell.Output()
 	if err != nil {
 		t.Errorf("%v\n%s", err, shell.Stderr)

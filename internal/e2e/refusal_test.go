@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,13 @@ func TestStartRefusals(t *testing.T) {
 		{"no network at all", []string{"--mgmt-allowed-networks", ""}, 2, muster.CodeUsage, []string{"the list is empty"}},
 		{"bad proxy", []string{"--trusted-proxies", "nginx"}, 2, muster.CodeUsage, []string{"nginx", "--trusted-proxies"}},
 		{"locked out join endpoint", []string{"--mgmt-allowed-networks", "10.0.0.0/8", "--cluster-join-endpoint", "http://192.0.2.1:9113"}, 2, muster.CodeBadConfig, []string{"192.0.2.1", "could not call back"}},
+		{"loopback advertised from elsewhere", []string{"--mgmt-bind", "0.0.0.0:0", "--mgmt-advertise", "127.0.0.1"}, 2, muster.CodeAdvertise, []string{"127.0.0.1", "this machine has " + addressesOfThisMachine()}},
+		{"localhost advertised from elsewhere", []string{"--mgmt-bind", "0.0.0.0:0", "--mgmt-advertise", "http://localhost:9113"}, 2, muster.CodeAdvertise, []string{"localhost", "this machine has"}},
+		{"wildcard advertised", []string{"--mgmt-advertise", "0.0.0.0:9113"}, 2, muster.CodeAdvertise, []string{"0.0.0.0", "this machine has"}},
+		{"link-local advertised", []string{"--mgmt-advertise", "[fe80::1]:9113"}, 2, muster.CodeAdvertise, []string{"fe80::1", "this machine has"}},
+		{"loopback towards another machine", []string{"--cluster-join-endpoint", "192.0.2.1:9113"}, 2, muster.CodeAdvertise, []string{"192.0.2.1", "--mgmt-bind 0.0.0.0:", "it has"}},
+		{"node id without an endpoint", []string{"--cluster-join-node-id", "n1"}, 2, muster.CodeUsage, []string{"--cluster-join-node-id", "MUSTER_CLUSTER_JOIN_NODE_ID", "cluster_config.join_node_id", "--cluster-join-endpoint"}},
+		{"formation never without a way in", []string{"--formation", "never"}, 2, muster.CodeUsage, []string{"--formation", "MUSTER_FORMATION", "cluster_config.formation", "--cluster-join-endpoint"}},
 		{"missing cookie file", []string{"--cluster-cookie-file", filepath.Join(dir, "absent")}, 2, "", []string{"absent"}},
 		{"port busy", []string{"--mgmt-bind", busy.Addr().String()}, 1, muster.CodeAddressInUse, []string{busy.Addr().String()}},
 		{"bad name", []string{"--cluster-node-name", "no spaces"}, 2, muster.CodeUsage, []string{"--cluster-node-name"}},
@@ -77,11 +85,11 @@ func TestStartRefusals(t *testing.T) {
 			if !slices.Contains(c.args, "--cluster-cookie-file") && c.code != muster.CodeCookieMissing {
 				args = append(args, "--cluster-cookie-file", cookie)
 			}
-			p := launch(t, append(args, c.args...)...)
+			p := launch(t, nil, append(args, c.args...)...)
 			if exit := p.exit(2 * time.Second); exit != c.exit {
 				t.Errorf("exit %d, want %d", exit, c.exit)
 			}
-			out := p.out.String()
+			out := p.Output()
 			for _, want := range append(c.want, string(c.code)) {
 				if !strings.Contains(out, want) {
 					t.Errorf("output lacks %q:\n%s", want, out)
@@ -92,6 +100,37 @@ func TestStartRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMisspeltVariableStopsTheStart, and the variables of a Kubernetes Service do not.
+func TestMisspeltVariableStopsTheStart(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	args := []string{"serve", "--data-dir", filepath.Join(c.dir, "n1"), "--mgmt-bind", fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	code, _, stderr := run(t, []string{"MUSTER_CLUSTER_COOKIE_FIEL=" + c.cookie}, args...)
+	const want = "error: muster reads no variable MUSTER_CLUSTER_COOKIE_FIEL\n  fix: did you mean MUSTER_CLUSTER_COOKIE_FILE? otherwise unset it\n"
+	if code != 2 || !strings.HasPrefix(stderr, want) {
+		t.Errorf("exit %d, want 2 and\n%s\ngot\n%s", code, want, stderr)
+	}
+	n := c.node("n2")
+	n.env = []string{"MUSTER_SERVICE_HOST=10.96.0.7", "MUSTER_SERVICE_PORT=9113", "MUSTER_PORT=tcp://10.96.0.7:9113", "MUSTER_PORT_9113_TCP_ADDR=10.96.0.7"}
+	n.up()
+	all(t, 5*time.Second, n)
+}
+
+// addressesOfThisMachine returns one address that other machines could use.
+func addressesOfThisMachine() string {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if ip := p.Addr(); err == nil && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+			return ip.String()
+		}
+	}
+	return "none but loopback"
 }
 
 // TestCookieFileOfAnotherSystemIsGood: line ends and blanks around the cookie are
@@ -119,8 +158,8 @@ func TestDataDirectoryInUse(t *testing.T) {
 	c := newCluster(t)
 	c.node("n1").up()
 	second := c.node("n1").start()
-	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.out.String(), string(muster.CodeDataDirInUse)) {
-		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.out)
+	if exit := second.exit(2 * time.Second); exit != 1 || !strings.Contains(second.Output(), string(muster.CodeDataDirInUse)) {
+		t.Errorf("second process on one data directory: exit %d\n%s", exit, second.Output())
 	}
 }
 
@@ -140,8 +179,8 @@ func TestWrongCookie(t *testing.T) {
 	if _, err := s.get("/health", nil); err != nil {
 		t.Errorf("a refused joiner is still alive: %v", err)
 	}
-	if !strings.Contains(s.out.String(), string(muster.CodeCookieMismatch)) {
-		t.Errorf("the joiner's log does not name the reason:\n%s", s.out)
+	if !strings.Contains(s.Output(), string(muster.CodeCookieMismatch)) {
+		t.Errorf("the joiner's log does not name the reason:\n%s", s.Output())
 	}
 
 	sockets, goroutines := n1.sockets(), n1.goroutines()

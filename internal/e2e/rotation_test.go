@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
@@ -57,13 +56,32 @@ func (r *rotated) write(files ...string) {
 	}
 }
 
-// keys runs a command about cookies on the node's machine.
-func (r *rotated) keys(want int, args ...string) {
+// keys runs a command about cookies on the node's machine and returns what it says.
+func (r *rotated) keys(want int, args ...string) string {
+	r.c.t.Helper()
+	code, said := r.tryKeys(args...)
+	if code != want {
+		r.c.t.Fatalf("muster keys %s at %s: exit %d, want %d: %s", strings.Join(args, " "), r.name, code, want, said)
+	}
+	return said
+}
+
+func (r *rotated) tryKeys(args ...string) (code int, said string) {
 	r.c.t.Helper()
 	args = append(append([]string{"keys"}, args...), "--addr", r.url(), "--cluster-cookie-file", r.file)
-	if code, out, stderr := run(r.c.t, nil, args...); code != want {
-		r.c.t.Fatalf("muster %s: exit %d, want %d: %s%s", strings.Join(args, " "), code, want, out, stderr)
-	}
+	code, out, stderr := run(r.c.t, nil, args...)
+	return code, out + stderr
+}
+
+// exchange rotates the one node of a cluster to another cookie, with all three steps.
+func (r *rotated) exchange(fresh string) {
+	r.c.t.Helper()
+	old, was := r.c.token, kidOf(r.c.t, r.file)
+	r.c.token = token(r.c.t, fresh, "admin")
+	r.keys(0, "rotate", "--add", fresh)
+	r.soon("rotate", "--first", kidOf(r.c.t, fresh))
+	r.keys(0, "rotate", "--drop", was, "--force") // tokens were shown
+	eventually(r.c.t, 3*time.Second, func() error { return firstError(r.accepts(r.c.token, true), r.accepts(old, false)) })
 }
 
 // onlyLinks reports nil once that many members say that all their links are under
@@ -98,8 +116,7 @@ func readFile(t *testing.T, path string) []byte {
 
 // accepts reports nil once the node answers to a token as expected.
 func (r *rotated) accepts(token string, want bool) error {
-	other := &node{c: &cluster{t: r.c.t, token: token}, name: r.name, addr: r.addr}
-	res, _, err := other.request(http.MethodGet, "/cluster/members", "")
+	res, _, err := r.client(token).request(http.MethodGet, "/cluster/members", "")
 	if err != nil {
 		return err
 	}
@@ -116,73 +133,6 @@ func eachAccepts(token string, want bool, nodes ...*rotated) error {
 		}
 	}
 	return nil
-}
-
-// workload writes to the nodes in turn, 50 times a second, and watches the members.
-type workload struct {
-	mu     sync.Mutex
-	writes int
-	failed []string
-}
-
-func (l *workload) note(err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.writes++
-	if err != nil {
-		l.failed = append(l.failed, err.Error())
-	}
-}
-
-// run ends with ctx.
-func (l *workload) run(ctx context.Context, token func() string, nodes ...*rotated) {
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for i := 0; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		n := nodes[i%len(nodes)]
-		writer := &node{c: &cluster{t: n.c.t, token: token()}, name: n.name, addr: n.addr}
-		_, err := writer.create(fmt.Sprintf("route/r%d", i), `{"weight":1}`)
-		l.note(err)
-		if i%5 == 0 {
-			l.note(lost(writer))
-		}
-	}
-}
-
-// lost tells of a member that a node does not hold alive.
-func lost(n *node) error {
-	var list struct{ Members []muster.Member }
-	if _, err := n.get("/cluster/members", &list); err != nil {
-		return err
-	}
-	for _, m := range list.Members {
-		if m.State != muster.StateAlive && m.Name != "sleeper" {
-			return fmt.Errorf("%s says that %s is %s: %s", n.name, m.Name, m.State, m.Reason)
-		}
-	}
-	return nil
-}
-
-// goOn waits for so many further calls.
-func (l *workload) goOn(t *testing.T, calls int) {
-	t.Helper()
-	count := func() int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return l.writes
-	}
-	before := count()
-	eventually(t, 10*time.Second, func() error {
-		if n := count() - before; n < calls {
-			return fmt.Errorf("%d further calls", n)
-		}
-		return nil
-	})
 }
 
 func TestCookieRotatesUnderLoad(t *testing.T) {
@@ -206,18 +156,11 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	oldToken, newToken := c.token, token(t, fresh, "admin")
 	current := oldToken
 	var mu sync.Mutex
-	work := &workload{}
-	ctx, stop := context.WithCancel(t.Context())
-	var writers sync.WaitGroup
-	writers.Go(func() {
-		work.run(ctx, func() string {
-			mu.Lock()
-			defer mu.Unlock()
-			return current
-		}, nodes...)
-	})
-	defer writers.Wait()
-	defer stop()
+	load := work(t, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return current
+	}, nodes...)
 	was, is := kidOf(t, c.cookie), kidOf(t, fresh)
 	step := func(args ...string) {
 		for _, n := range nodes {
@@ -245,13 +188,8 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 	watchEnds(t, watch, 2*time.Second)
 	eventually(t, 2*time.Second, func() error { return onlyLinks(n1.node, is, 3) })
 	nodes[2].keys(0, "status")
-	work.goOn(t, 100)
-	stop()
-	writers.Wait()
-	t.Logf("%d calls, %d failed", work.writes, len(work.failed))
-	if len(work.failed) > 0 {
-		t.Errorf("%d calls failed: %s", len(work.failed), strings.Join(work.failed[:min(5, len(work.failed))], "\n"))
-	}
+	load.goOn(t, 100)
+	load.report(t)
 
 	sleeper.start()
 	took = eventually(t, 15*time.Second, func() error { return tellsCookieRetired(sleeper.node, kidOf(t, c.cookie)) })
@@ -266,7 +204,7 @@ func TestCookieRotatesUnderLoad(t *testing.T) {
 // logged reports nil once each node's log has a line that often.
 func logged(line string, times int, nodes ...*rotated) error {
 	for _, n := range nodes {
-		if got := strings.Count(n.out.String(), line); got < times {
+		if got := strings.Count(n.Output(), line); got < times {
 			return fmt.Errorf("the log of %s has %q %d times", n.name, line, got)
 		}
 	}
@@ -334,7 +272,7 @@ func tellsCookieRetired(n *node, kid string) error {
 	if res.StatusCode != http.StatusServiceUnavailable || !bytes.Contains(data, []byte(kid)) {
 		return fmt.Errorf("/ready: %s %s", res.Status, data)
 	}
-	if !strings.Contains(n.out.String(), string(muster.CodeCookieRetired)) {
+	if !strings.Contains(n.Output(), string(muster.CodeCookieRetired)) {
 		return fmt.Errorf("the log does not say %s", muster.CodeCookieRetired)
 	}
 	return nil
@@ -391,9 +329,7 @@ func TestBadCookieFileKeepsTheOldCookies(t *testing.T) {
 			t.Errorf("with a cookie file that is %s: %v", code, err)
 		}
 		put(t, n.file, good, 0o600)
-		if err := n.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		n.Signal(t, syscall.SIGHUP)
 		eventually(t, 3*time.Second, func() error { return hasProblem(n.node, code, false) })
 	}
 }

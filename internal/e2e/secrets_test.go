@@ -6,15 +6,19 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/internal/pgtest"
 )
 
@@ -49,9 +53,9 @@ func (s *sweep) look(place string, content []byte) {
 // node searches the log, the command line, the files and every answer of a node.
 func (s *sweep) node(n *node) {
 	s.t.Helper()
-	s.look("the log of "+n.name, []byte(n.out.String()))
+	s.look("the log of "+n.name, []byte(n.Output()))
 	for _, file := range []string{"cmdline", "comm"} {
-		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", n.cmd.Process.Pid, file))
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", n.PID(), file))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -70,7 +74,7 @@ func (s *sweep) node(n *node) {
 	}
 	for _, path := range append(describedPaths(s.t), "/v1/config/route/demo", "/ready?verbose", "/v1/events?wait=0s", "/v1/changes?after=0") {
 		if path == "/v1/watch" || path == "/v1/events" {
-			continue // does not end; the same things are in the answers beside it
+			continue // does not end; eavesdrop reads it
 		}
 		_, body, err := n.request(http.MethodGet, path, "")
 		if err != nil {
@@ -110,7 +114,8 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	s.add("token", c.token)
 	s.add("token's signature", c.token[strings.LastIndex(c.token, ".")+1:])
 
-	dsn, err := url.Parse(pgtest.New(t).Database(t))
+	pg := pgtest.New(t)
+	dsn, err := url.Parse(pg.Database(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,9 +129,11 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	loud := []string{"--log-level", "debug", "--config-store", "file:" + file}
 	n1, n2 := c.node("n1", loud...).up(), c.node("n2", loud...).up()
 	all(t, 15*time.Second, n1, n2)
-	if _, err := n2.create("route/demo", `{"weight":10}`); err != nil {
-		t.Fatal(err)
-	}
+	heard := []*stream{eavesdrop(n1, "/v1/watch"), eavesdrop(n1, "/v1/events")}
+	eventually(t, 5*time.Second, func() error { // members are healthy before n2 has reached the store
+		_, err := n2.create("route/demo", `{"weight":10}`)
+		return err
+	})
 	code, session := login(t, n1)
 	s.add("used login code", code)
 	s.add("session", session)
@@ -139,16 +146,101 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	s.add("stranger's cookie", strings.TrimSpace(string(raw)))
 	guest := stranger.node("guest", "--log-level", "debug", "--cluster-join-endpoint", n1.url()).up()
 	eventually(t, 10*time.Second, func() error { return tellsCookieMismatch(guest) })
-	for _, n := range []*node{n1, n2, guest} {
+	for _, n := range append(s.lockedOut(c, pg), n1, n2, guest) {
 		s.node(n)
+	}
+	for _, h := range heard {
+		s.look("the stream "+h.path, h.until(`"route/demo"`))
 	}
 	if code := n2.terminate(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	s.look("the log of n2 after its end", []byte(n2.out.String()))
-	if s.places < 60 {
+	s.look("the log of n2 after its end", []byte(n2.Output()))
+	if s.places < 100 {
 		t.Errorf("only %d places were searched", s.places)
 	}
+	t.Logf("%d forms of secrets in none of %d places", len(s.secrets), s.places)
+}
+
+// lockedOut starts nodes whose login at the database fails, with the password in a
+// connection string and in a file of its own, and waits until they say so.
+func (s *sweep) lockedOut(c *cluster, pg *pgtest.Server) []*node {
+	t := s.t
+	t.Helper()
+	inString, inFile := "wrong-pw-canary-a81", "wrong-pw-canary-b52"
+	s.add("refused password of a connection string", inString)
+	s.add("refused password of a file", inFile)
+	database := pg.CreateDatabase(t)
+	login := url.URL{Scheme: "postgres", User: url.UserPassword(pgtest.User, inString), Host: pg.Addr(), Path: database, RawQuery: "sslmode=disable"}
+	dsn := filepath.Join(t.TempDir(), "dsn")
+	put(t, dsn, []byte(login.String()), 0o600)
+	password := filepath.Join(t.TempDir(), "password")
+	put(t, password, []byte(inFile), 0o600)
+	host, port, err := net.SplitHostPort(pg.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "node.yaml")
+	put(t, config, fmt.Appendf(nil, "config_store:\n  type: postgres\n  config: {host: %s, port: %s, user: %s, password_file: %s, db_name: %s, ssl_mode: disable}\n",
+		host, port, pgtest.User, password, database), 0o600)
+	nodes := []*node{
+		c.node("locked1", "--log-level", "debug", "--config-store", "file:"+dsn).up(),
+		c.node("locked2", "--log-level", "debug", "--config", config).up(),
+	}
+	for _, n := range nodes {
+		eventually(t, 10*time.Second, func() error { return tellsProblem(n, muster.CodeStoreUnavailable, "password") })
+	}
+	return nodes
+}
+
+// stream is what an endless answer has said so far.
+type stream struct {
+	n    *node
+	path string
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+// eavesdrop opens an endless answer and reads it until the test ends.
+func eavesdrop(n *node, path string) *stream {
+	t := n.c.t
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.url()+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+n.c.token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%s: %v %v", path, res, err)
+	}
+	s := &stream{n: n, path: path}
+	go func() {
+		defer func() { _ = res.Body.Close() }() // nothing is written
+		_, _ = io.Copy(s, res.Body)             // ends with the test
+	}()
+	return s
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.said.Write(p)
+}
+
+// until waits for a word and returns all that was said.
+func (s *stream) until(word string) []byte {
+	s.n.c.t.Helper()
+	var said []byte
+	eventually(s.n.c.t, 5*time.Second, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if said = bytes.Clone(s.said.Bytes()); !bytes.Contains(said, []byte(word)) {
+			return fmt.Errorf("%s of %s lacks %q:\n%s", s.path, s.n.name, word, said)
+		}
+		return nil
+	})
+	return said
 }
 
 // mistakes sends secrets where they do not belong, as people do.

@@ -338,7 +338,7 @@ func TestReloadDropsNoLink(t *testing.T) {
 		for _, n := range nodes {
 			pair := s.ca.Renew(t, testca.Leaf{CommonName: n.name}, s.pairs[n.name])
 			if round == 1 {
-				_ = n.cmd.Process.Signal(syscall.SIGHUP)
+				n.Signal(t, syscall.SIGHUP)
 			}
 			eventually(t, 10*time.Second, func() error { return serves(s, n, pair.Serial) })
 		}

@@ -22,7 +22,7 @@ func TestTheCommandsOfTheTLSPageWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.Symlink(binary, filepath.Join(dir, "muster")); err != nil {
+	if err := os.Symlink(binary.Path(), filepath.Join(dir, "muster")); err != nil {
 		t.Fatal(err)
 	}
 	ca := testca.New(t, "authority")

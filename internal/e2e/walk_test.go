@@ -128,12 +128,19 @@ func ignoresCredentials(method, path string) bool {
 func TestRouteWalk(t *testing.T) {
 	t.Parallel()
 	c, foreign := newCluster(t), newCluster(t)
-	n := c.node("n1").up()
+	r := c.rotated("n1")
+	n := r.up()
 	all(t, 5*time.Second, n)
 	w := walker{t, n}
 	if got := w.status("GET", "/cluster/members", "Authorization", "Bearer "+handMade(t, c.cookie, time.Now().Add(time.Hour))); got != 200 {
 		t.Fatalf("a token made by hand answers %d: then its refusal below means nothing", got)
 	}
+	old := c.token
+	if err := r.accepts(old, true); err != nil {
+		t.Fatalf("the token before the rotation: %v", err)
+	}
+	c.cookie = newCookie(t, filepath.Join(c.dir, "fresh"))
+	r.exchange(c.cookie)
 	if _, err := n.create("token-deny/walk", `{"sub":"denied"}`); err != nil {
 		t.Fatal(err)
 	}
@@ -141,6 +148,7 @@ func TestRouteWalk(t *testing.T) {
 	credentials := map[string]string{
 		"":               "",
 		"wrong":          "let-me-in",
+		"old":            old,
 		"other cookie":   token(t, foreign.cookie, "admin"),
 		"expired":        handMade(t, c.cookie, time.Now().Add(-2*time.Minute)),
 		"too long-lived": handMade(t, c.cookie, time.Now().Add(400*24*time.Hour)),

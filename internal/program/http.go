@@ -24,17 +24,18 @@ func Address(tb testing.TB) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// Await polls until ok returns nil; after the limit the test fails with its last answer.
-func Await(tb testing.TB, limit time.Duration, ok func() error) {
+// Await polls until ok returns nil, and returns how long it took; after the limit the
+// test fails with its last answer.
+func Await(tb testing.TB, limit time.Duration, ok func() error) time.Duration {
 	tb.Helper()
-	deadline, tick := time.Now().Add(limit), time.NewTicker(20*time.Millisecond)
+	start, tick := time.Now(), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := ok()
 		if err == nil {
-			return
+			return time.Since(start)
 		}
-		if time.Now().After(deadline) {
+		if time.Since(start) > limit {
 			tb.Fatalf("not within %s: %v", limit, err)
 		}
 		<-tick.C

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Process is one running program. It is killed when the test ends.
@@ -27,10 +28,14 @@ func (p *Program) Start(tb testing.TB, env []string, args ...string) *Process {
 }
 
 // Launch starts any command as a process that ends with the test. Its output is
-// shown if the test fails.
+// shown if the test fails. Without an environment of its own it gets that of the
+// test, less what muster would take for settings.
 func Launch(tb testing.TB, cmd *exec.Cmd) *Process {
 	tb.Helper()
 	p := &Process{cmd: cmd, done: make(chan struct{})}
+	if cmd.Env == nil {
+		cmd.Env = clean(os.Environ())
+	}
 	cmd.Stdout, cmd.Stderr = &p.out, &p.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a killed test leaves nothing behind
 	if err := p.start(); err != nil {
@@ -67,6 +72,29 @@ func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // may have ended
 	<-p.done
 }
+
+// Signal sends a signal to the process.
+func (p *Process) Signal(tb testing.TB, sig os.Signal) {
+	tb.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		tb.Fatalf("send %s to %s: %v", sig, p.cmd.Path, err)
+	}
+}
+
+// Exit waits for the process to end by itself and returns its exit code, -1 after a
+// signal.
+func (p *Process) Exit(tb testing.TB, limit time.Duration) int {
+	tb.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(limit):
+		tb.Fatalf("%s is still running after %s; output:\n%s", p.cmd.Path, limit, p.Output())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }

@@ -180,6 +180,72 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/members/{id}:drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a member take no new work
+         * @description Ask any node; it passes the order on to the member, which alone speaks for
+         *     itself. The member stays a member in the state `draining`, its `/ready`
+         *     answers 503 `draining`, and it stays so over restarts until it is resumed.
+         *     Who asked and why stands in its `reason`. A member that drains already
+         *     keeps its first reason.
+         */
+        post: operations["drainMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/members/{id}:resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a drained member take work again
+         * @description The opposite of `:drain`. A member that does not drain is left as it is.
+         */
+        post: operations["resumeMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/members/{id}:remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a dead or left member off the list
+         * @description It is taken off the durable member list, and every node forgets it:
+         *     `cluster_size` shrinks. 409 `member-alive` while it is alive or suspect.
+         *     A removed node that comes back joins again; `:expel` keeps it out.
+         */
+        post: operations["removeMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/members/{id}:expel": {
         parameters: {
             query?: never;
@@ -222,6 +288,72 @@ export interface paths {
          *     config store.
          */
         post: operations["readmitMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/members:reap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which members would be reaped, when and why?
+         * @description Members that left, and members that are dead, are taken off the durable
+         *     member list after a time of their own (`--reap-left-after`,
+         *     `--reap-dead-after`). This shows what the next sweep would do, and what
+         *     holds it back. It changes nothing.
+         */
+        get: operations["listReapable"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is this cluster?
+         * @description Its identity and how it came to it, the config store and its home, and the cookies this node accepts.
+         */
+        get: operations["getCluster"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/cluster:form": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Form a cluster here, now, alone
+         * @description For a node that belongs to no cluster and waits for others that will not
+         *     come. It also breaks a promise that this node has given. 409
+         *     `already-formed` if the node belongs to a cluster, or if any node that it
+         *     knows of does.
+         */
+        post: operations["formCluster"];
         delete?: never;
         options?: never;
         head?: never;
@@ -608,6 +740,70 @@ export interface components {
         };
         /** @enum {string} */
         State: "alive" | "suspect" | "dead" | "left" | "draining" | "expelled";
+        /** @description A cluster as one of its nodes knows it. */
+        Cluster: {
+            /** @description Empty until the cluster is formed. */
+            cluster_id: string;
+            name: string;
+            /** @description The expected size, by the durable member list. */
+            size: number;
+            /** @description Members that this node knows, itself and those that are gone too. */
+            members: number;
+            /** @description Where this node looks for the cluster's identity: `alone`, `promise`, `store`, or `none`: it only joins. */
+            formation: string;
+            /** @description Of `--bootstrap-expect`; 0 = not given. */
+            expect: number;
+            /** @description Kind of the config store; empty until it is known. */
+            store: string;
+            /** @description The node whose disk is the config store; empty for a database. */
+            home_id: string;
+            home_name: string;
+            /** Format: int64 */
+            epoch: number;
+            /** @description The node that answers. */
+            node_id: string;
+            /** @description Its name. */
+            local_node: string;
+            /** @description Key ids of the cookies that the node accepts; the first one signs and dials. */
+            accepted: string[];
+        };
+        /** @description What would be reaped from the durable member list. */
+        ReapPlan: {
+            /** @description 0 = members that left are never reaped. */
+            left_after_seconds: number;
+            /** @description 0 = dead members are never reaped. */
+            dead_after_seconds: number;
+            /** @description Of the durable member list. */
+            size: number;
+            /** @description How many one sweep may take. */
+            most: number;
+            /** @description Why nothing is reaped at all now; empty if nothing is in the way. */
+            held: string;
+            /** @description Name of the node that sweeps now. */
+            by: string;
+            members: components["schemas"]["Reapable"][];
+        };
+        /** @description A member that is gone and still on the durable list. */
+        Reapable: {
+            id: string;
+            name: string;
+            state: components["schemas"]["State"];
+            /**
+             * Format: date-time
+             * @description Its last sign of life in the durable list, by the clock of the store.
+             */
+            seen_at: string;
+            /**
+             * Format: date-time
+             * @description When it may be reaped.
+             */
+            due: string;
+            /** @description Members in its state are never reaped; `due` says nothing then. */
+            never: boolean;
+            /** @description The next sweep takes it. */
+            next: boolean;
+            reason: string;
+        };
         Tags: {
             [key: string]: string;
         };
@@ -921,6 +1117,8 @@ export interface components {
         };
     };
     parameters: {
+        /** @description Its node id, an unambiguous start of it, or its name. */
+        MemberPath: components["schemas"]["Name"];
         /** @description The kind of document. */
         KindPath: components["schemas"]["Name"];
         /** @description The name of the document. */
@@ -1196,7 +1394,7 @@ export interface operations {
             header?: never;
             path: {
                 /** @description Its node id, an unambiguous start of it, or its name. */
-                id: components["schemas"]["Name"];
+                id: components["parameters"]["MemberPath"];
             };
             cookie?: never;
         };
@@ -1210,6 +1408,89 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Member"];
                 };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    drainMember: {
+        parameters: {
+            query?: {
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+                /** @description How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`. */
+                wait?: components["parameters"]["Wait"];
+            };
+            header?: never;
+            path: {
+                /** @description Its node id, an unambiguous start of it, or its name. */
+                id: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The member has taken the order. With `wait` this node sees it draining, or the wait is over. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    resumeMember: {
+        parameters: {
+            query?: {
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+                /** @description How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`. */
+                wait?: components["parameters"]["Wait"];
+            };
+            header?: never;
+            path: {
+                /** @description Its node id, an unambiguous start of it, or its name. */
+                id: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The member has taken the order. With `wait` this node sees it resumed, or the wait is over. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Member"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    removeMember: {
+        parameters: {
+            query?: {
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+            };
+            header?: never;
+            path: {
+                /** @description Its node id, an unambiguous start of it, or its name. */
+                id: components["parameters"]["MemberPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is off the list. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Failed"];
         };
@@ -1264,6 +1545,69 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    listReapable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan of this node; the members by due time. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReapPlan"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    getCluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The cluster. `cluster_id` is empty until it is formed. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cluster"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    formCluster: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The new cluster. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Cluster"];
+                };
             };
             default: components["responses"]["Failed"];
         };

@@ -1,0 +1,126 @@
+package mutants
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// mutant is the product without one of its rules.
+type mutant struct {
+	rule     string
+	file     string // below the module's root
+	old, new string // old occurs once
+	pkg, run string // whose test must fail, and which
+}
+
+// The rules that keep a cluster whole. To try another one: change the product by
+// hand and run its tests; if nothing fails, a test is missing.
+func mutants() []mutant {
+	return []mutant{
+		{
+			rule: "a dead member is asked for an exchange of state again and again",
+			file: "gossip/heal.go", old: "h.start(ctx, &exchanges, h.next())", new: "_ = h.next()",
+			pkg: "./gossip", run: "TestPartitionsHealWhateverTheirLength",
+		},
+		{
+			rule: "members of another cluster are refused",
+			file: "join/policy.go", old: "own.ID != hello.Cluster {", new: "false {",
+			pkg: "./join", run: "TestForeignClusterRaisesAnAlarmOnBothAndIsLeftAlone",
+		},
+		{
+			rule: "a joiner is called back before it is admitted",
+			file: "join/accept.go", old: "if e == nil && ask.Endpoint != Outbound {", new: "if e == nil && false {",
+			pkg: "./join", run: "TestUnreachableJoinerIsToldAddressAndClass",
+		},
+		{
+			rule: "candidates that are silent count when a cluster is formed",
+			file: "join/formation.go", old: "if !s.countsLocked(t) {", new: "if !s.countsLocked(t) || t.contact.IsZero() {",
+			pkg: "./join", run: "TestHalfOfTheCandidatesInSightNeverFormACluster",
+		},
+		{
+			rule: "a cluster is minted with as many promises as are expected",
+			file: "join/formation.go", old: "if len(members)+1 < s.cfg.Expect {", new: "if false {",
+			pkg: "./join", run: "TestNodesThatExpectEachOtherFormOneCluster",
+		},
+		{
+			rule: "a promise is given once",
+			file: "join/state.go", old: `if r.Promise.To == "" || r.Promise.To == p.To && r.Promise.Round <= p.Round {`, new: "if true {",
+			pkg: "./join", run: "TestPromiseToAGoneFormerIsShownAndHeld",
+		},
+		{
+			rule: "a run of a node that still answers is not replaced by another one",
+			file: "link/conn.go", old: "o.hello.Boot != c.hello.Boot", new: "false",
+			pkg: "./link", run: "TestASecondBootIsACloneWhileTheFirstAnswers",
+		},
+		{
+			rule: "an equal boot counter gives a clone away",
+			file: "link/conn.go", old: "twin := o.hello.Boot.Counter == c.hello.Boot.Counter", new: "twin := false",
+			pkg: "./link", run: "TestAnEqualBootCounterIsAClone",
+		},
+	}
+}
+
+func TestATestNoticesEveryBrokenRule(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants() {
+		t.Run(m.rule, func(t *testing.T) {
+			m.survives(t, root)
+		})
+	}
+}
+
+// failed is what the go command prints for a test that failed; what does not
+// compile proves nothing.
+var failed = regexp.MustCompile(`(?m)^(--- FAIL|panic: )`)
+
+func (m mutant) survives(t *testing.T, root string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-vet=off", "-overlay", m.overlay(t, root), "-run", "^"+m.run+"$", m.pkg)
+	cmd.Dir = root
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatalf("%s passes without the rule", m.run)
+	}
+	if !failed.Match(out) {
+		t.Fatalf("the mutant does not run: %v\n%s", err, out)
+	}
+}
+
+// overlay writes the changed file and the list that puts it into the place of the
+// original.
+func (m mutant) overlay(t *testing.T, root string) string {
+	t.Helper()
+	original := filepath.Join(root, m.file)
+	source, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s holds %q %d times, want once: say here what the rule looks like now", m.file, m.old, n)
+	}
+	dir := t.TempDir()
+	changed := filepath.Join(dir, "changed.go")
+	write(t, changed, []byte(strings.Replace(string(source), m.old, m.new, 1)))
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	write(t, file, list)
+	return file
+}
+
+func write(t *testing.T, file string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
