@@ -34,6 +34,8 @@ type sim struct {
 	shared *memory.Store // a database all nodes reach; nil: they keep their own
 	client *http.Client
 
+	quits []func() // ends of hand-made peers
+
 	mu    sync.Mutex
 	conns []*memory.Store // of the nodes to the database
 }
