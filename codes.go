@@ -122,6 +122,9 @@ const (
 	CodeMemberGone     Code = "member-gone"
 	CodeMembersMissing Code = "members-missing"
 	CodeConfigLag      Code = "config-lag"
+	CodePartialMesh    Code = "partial-mesh"
+	CodeIsolated       Code = "isolated"
+	CodeClockSkew      Code = "clock-skew"
 	CodeOK             Code = "ok"
 )
 
@@ -415,6 +418,15 @@ func nodeCodes() []CodeInfo {
 		{CodeConfigLag, 0, 3, "members serve an older revision",
 			"they have not caught up with the newest change",
 			"wait a moment; then look at the named members' store state"},
+		{CodePartialMesh, 0, 3, "a live member does not reach another one",
+			"something between the two, a firewall or a proxy, drops one kind of connection or one direction; the others still reach both",
+			"on the member that is named first, try the endpoint of the second: curl ENDPOINT/health; all pairs: muster members --matrix"},
+		{CodeIsolated, 503, 3, "the node hears nobody",
+			"its own probes of several members stay unanswered, though none of them refuses the connection; so the fault is at this node: its network, or too little CPU time",
+			"look at this node's network and load; it accuses nobody and comes back by itself"},
+		{CodeClockSkew, 0, 3, "the clock of a member is off",
+			"it was compared over the link; membership and the order of writes do not depend on clocks, times in lists and logs do",
+			"let both machines set their clocks by NTP: timedatectl"},
 		{CodeOK, 200, 0, "nothing is wrong",
 			"",
 			""},

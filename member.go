@@ -45,6 +45,29 @@ type Member struct {
 	AppliedRevision int64             `json:"applied_revision"`
 	DiscoveredBy    string            `json:"discovered_by"`
 	Self            bool              `json:"self"`
+	Flapping        int               `json:"flapping"`      // deaths in the last minute; 0 = calm
+	ClockSkew       float64           `json:"clock_skew_ms"` // its clock less ours, in milliseconds; 0 = none or not measured
+	Observers       []Observer        `json:"observers"`     // how other nodes see it
+}
+
+// LinkWord says whether one node reaches another.
+type LinkWord string
+
+// The words for a link.
+const (
+	LinkUp     LinkWord = "up"
+	LinkDown   LinkWord = "down"    // neither of the two reaches the other
+	LinkOneWay LinkWord = "one-way" // only the member reaches the observer
+)
+
+// Observer is how another node says that it sees a member.
+type Observer struct {
+	ID     NodeID    `json:"id"`
+	Name   string    `json:"name"`
+	State  State     `json:"state"`
+	Since  time.Time `json:"since"` // by the observer's clock
+	Link   LinkWord  `json:"link"`
+	Reason string    `json:"reason"` // what of the link is broken; empty when it is up
 }
 
 // Gone reports whether the state means that the member no longer takes part.

@@ -45,6 +45,9 @@ func (e CallerRole) Valid() bool {
 // Boot Tells one run of a node from the next.
 type Boot = muster.Boot
 
+// BrokenLink A live member that another one does not reach.
+type BrokenLink = muster.BrokenLink
+
 // Caller defines model for Caller.
 type Caller struct {
 	// ID The id of the token.
@@ -165,6 +168,15 @@ type LoginCode struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
+// Matrix Who sees whom how.
+type Matrix = muster.Matrix
+
+// MatrixMember defines model for MatrixMember.
+type MatrixMember = muster.MatrixMember
+
+// MatrixRow defines model for MatrixRow.
+type MatrixRow = muster.MatrixRow
+
 // Member A node as the answering node sees it.
 type Member = muster.Member
 
@@ -181,22 +193,25 @@ type Node struct {
 	AppliedRevision int64 `json:"applied_revision"`
 
 	// Boot Tells one run of a node from the next.
-	Boot         Boot      `json:"boot"`
-	DiscoveredBy string    `json:"discovered_by"`
-	Endpoint     string    `json:"endpoint"`
-	Healthy      bool      `json:"healthy"`
-	Name         string    `json:"name"`
-	NodeID       string    `json:"node-id"`
-	Reason       string    `json:"reason"`
-	Region       string    `json:"region"`
-	Role         string    `json:"role"`
-	RttMs        float64   `json:"rtt_ms"`
-	Self         bool      `json:"self"`
-	Since        time.Time `json:"since"`
-	State        State     `json:"state"`
-	Tags         Tags      `json:"tags"`
-	Version      string    `json:"version"`
-	Zone         string    `json:"zone"`
+	Boot         Boot       `json:"boot"`
+	ClockSkewMs  float64    `json:"clock_skew_ms"`
+	DiscoveredBy string     `json:"discovered_by"`
+	Endpoint     string     `json:"endpoint"`
+	Flapping     int        `json:"flapping"`
+	Healthy      bool       `json:"healthy"`
+	Name         string     `json:"name"`
+	NodeID       string     `json:"node-id"`
+	Observers    []Observer `json:"observers"`
+	Reason       string     `json:"reason"`
+	Region       string     `json:"region"`
+	Role         string     `json:"role"`
+	RttMs        float64    `json:"rtt_ms"`
+	Self         bool       `json:"self"`
+	Since        time.Time  `json:"since"`
+	State        State      `json:"state"`
+	Tags         Tags       `json:"tags"`
+	Version      string     `json:"version"`
+	Zone         string     `json:"zone"`
 }
 
 // NodeKeys The cookies that a member accepts, by their key ids.
@@ -206,6 +221,9 @@ type NodeKeys = muster.NodeKeys
 type NodeList struct {
 	Nodes []Node `json:"nodes"`
 }
+
+// Observer How another node says that it sees a member.
+type Observer = muster.Observer
 
 // Problem A problem document (RFC 9457).
 type Problem struct {
@@ -809,6 +827,13 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/logins (the `CreateLogin` operationId).
 	CreateLogin(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetMatrix Who sees whom?
+	//
+	// Each member says how it sees all others; the answering node has kept what it has heard. A member with the name `matrix` is found by its id.
+	//
+	// Corresponds with GET /v1/members/matrix (the `GetMatrix` operationId).
+	GetMatrix(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetMember One member
 	//
 	// Corresponds with GET /v1/members/{id} (the `GetMember` operationId).
@@ -1272,6 +1297,23 @@ func (c *Client) Leave(ctx context.Context, reqEditors ...RequestEditorFn) (*htt
 // Corresponds with POST /v1/logins (the `CreateLogin` operationId).
 func (c *Client) CreateLogin(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateLoginRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMatrix Who sees whom?
+//
+// Each member says how it sees all others; the answering node has kept what it has heard. A member with the name `matrix` is found by its id.
+//
+// Corresponds with GET /v1/members/matrix (the `GetMatrix` operationId).
+func (c *Client) GetMatrix(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMatrixRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -2757,6 +2799,33 @@ func NewCreateLoginRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewGetMatrixRequest constructs an http.Request for the GetMatrix method
+func NewGetMatrixRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members/matrix")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetMemberRequest constructs an http.Request for the GetMember method
 func NewGetMemberRequest(server string, id MemberPath) (*http.Request, error) {
 	var err error
@@ -3578,6 +3647,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/logins (the `CreateLogin` operationId).
 	CreateLoginWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateLoginResponse, error)
+
+	// GetMatrixWithResponse Who sees whom?
+	//
+	// Each member says how it sees all others; the answering node has kept what it has heard. A member with the name `matrix` is found by its id.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/members/matrix (the `GetMatrix` operationId).
+	GetMatrixWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMatrixResponse, error)
 
 	// GetMemberWithResponse One member
 	//
@@ -4658,6 +4736,54 @@ func (r CreateLoginResponse) ContentType() string {
 	return ""
 }
 
+type GetMatrixResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Matrix
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetMatrixResponse) GetJSON200() *Matrix {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetMatrixResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMatrixResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMatrixResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMatrixResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMatrixResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetMemberResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5559,6 +5685,21 @@ func (c *ClientWithResponses) CreateLoginWithResponse(ctx context.Context, reqEd
 		return nil, err
 	}
 	return ParseCreateLoginResponse(rsp)
+}
+
+// GetMatrixWithResponse Who sees whom?
+//
+// Each member says how it sees all others; the answering node has kept what it has heard. A member with the name `matrix` is found by its id.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/members/matrix (the `GetMatrix` operationId).
+func (c *ClientWithResponses) GetMatrixWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetMatrixResponse, error) {
+	rsp, err := c.GetMatrix(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMatrixResponse(rsp)
 }
 
 // GetMemberWithResponse One member
@@ -6506,6 +6647,39 @@ func ParseCreateLoginResponse(rsp *http.Response) (*CreateLoginResponse, error) 
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMatrixResponse parses an HTTP response from a GetMatrixWithResponse call
+func ParseGetMatrixResponse(rsp *http.Response) (*GetMatrixResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMatrixResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Matrix
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Failed

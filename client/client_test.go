@@ -65,6 +65,7 @@ func TestCallsGoWhereTheyAreDocumented(t *testing.T) {
 			return err
 		}, "GET /p/cluster/status?expected=3&wait_rev=4&wait=1s", nil},
 		{func() error { _, err := c.Members(ctx); return err }, "GET /p/cluster/members", nil},
+		{func() error { _, err := c.Matrix(ctx); return err }, "GET /p/v1/members/matrix", nil},
 		{func() error { _, err := c.Member(ctx, "n1"); return err }, "GET /p/v1/members/n1", nil},
 		{func() error { _, err := c.Expel(ctx, "n3", client.ExpelOrder{Reason: "lost"}); return err }, "POST /p/v1/members/n3:expel", nil},
 		{func() error { _, err := c.Readmit(ctx, "n3", "found"); return err }, "POST /p/v1/members/n3:readmit?reason=found", nil},

@@ -72,6 +72,14 @@ func (c *Client) Keys(ctx context.Context) ([]muster.NodeKeys, error) {
 	return list.Nodes, err
 }
 
+// Matrix returns who sees whom, as the node has heard it.
+func (c *Client) Matrix(ctx context.Context) (muster.Matrix, error) {
+	var x muster.Matrix
+	resp, err := c.api.GetMatrix(ctx)
+	_, err = c.take(resp, err, &x)
+	return x, err
+}
+
 // Member returns one member by its id, an unambiguous start of it, or its name.
 func (c *Client) Member(ctx context.Context, idOrName string) (muster.Member, error) {
 	var m muster.Member

@@ -15,6 +15,11 @@ type Filter struct {
 	States             []string // one must fit
 }
 
+// All reports whether the filter picks every member.
+func (f Filter) All() bool {
+	return f.Region+f.Zone+f.Role == "" && len(f.Tags)+len(f.States) == 0
+}
+
 // MembersWhere returns the members that a filter picks, ordered by name.
 func (c *Client) MembersWhere(ctx context.Context, f Filter) ([]muster.Member, error) {
 	var list api.MemberList

@@ -271,7 +271,7 @@ func (g *Gossip) exchange(id muster.NodeID) error {
 		return nil
 	}
 	// memberlist flattens what the link said; the transport kept it.
-	if cause := g.contacts.failure(id); cause != nil {
+	if cause := g.contacts.failure(id).err; cause != nil {
 		err = cause
 	}
 	return fmt.Errorf("exchange state with node %s: %w", id.Short(), err)

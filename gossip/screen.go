@@ -83,7 +83,7 @@ func screen(r io.Reader) ([]byte, error) {
 	s := &screener{r: bufio.NewReader(r)}
 	kind, err := s.take(1)
 	if err != nil {
-		return nil, err
+		return nil, err // io.EOF: somebody only tried whether streams reach us
 	}
 	switch kind[0] {
 	case packetPushPull:

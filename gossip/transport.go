@@ -128,10 +128,16 @@ func hasNews(packet []byte) bool {
 // contacts remembers why the last contact with each member failed.
 type contacts struct {
 	mu       sync.Mutex
-	failures map[muster.NodeID]error
+	failures map[muster.NodeID]failure
 }
 
-func newContacts() *contacts { return &contacts{failures: map[muster.NodeID]error{}} }
+// failure is why the last contact failed, and when the first one in a row did.
+type failure struct {
+	err   error
+	since time.Time
+}
+
+func newContacts() *contacts { return &contacts{failures: map[muster.NodeID]failure{}} }
 
 // note stores the outcome of a contact.
 func (c *contacts) note(id muster.NodeID, err error) {
@@ -141,11 +147,15 @@ func (c *contacts) note(id muster.NodeID, err error) {
 		delete(c.failures, id)
 		return
 	}
-	c.failures[id] = err
+	before, failing := c.failures[id]
+	if !failing {
+		before.since = time.Now()
+	}
+	c.failures[id] = failure{err, before.since}
 }
 
-// failure returns why the last contact failed, or nil.
-func (c *contacts) failure(id muster.NodeID) error {
+// failure returns why the last contact failed; its error is nil if it did not.
+func (c *contacts) failure(id muster.NodeID) failure {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failures[id]

@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/link"
 )
 
 // View is a member as this node sees it.
@@ -27,6 +29,12 @@ type View struct {
 	Reason   string       // for the state, in words
 	RTT      time.Duration
 	Self     bool
+
+	// Misses counts this node's probes since the last one that the member answered
+	// itself, in time; MissedSince is when the first of them was lost. The member may
+	// be alive all the same: others may have reached it.
+	Misses      int
+	MissedSince time.Time
 }
 
 // Event is one change of one member.
@@ -212,7 +220,7 @@ func (t *table) mergeOneLocked(now time.Time, r record) (Event, bool) {
 		event.Took = now.Sub(before.Since)
 	}
 	if event.From != event.To || restarted {
-		e.Reason = cmp.Or(why, e.reason(now, r.state, restarted)+t.evidence(r))
+		e.Reason = cmp.Or(why, e.refusal(r.state, t.contacts.failure(r.id)), e.reason(now, r.state, restarted))
 		e.State, e.Since = r.state, now
 	}
 	event.Member = e.View
@@ -256,13 +264,16 @@ func (e *entry) reason(now time.Time, to muster.State, restarted bool) string {
 	return "joined"
 }
 
-// evidence is what the link said of the last contact, where that explains the state.
-func (t *table) evidence(r record) string {
-	err := t.contacts.failure(r.id)
-	if err == nil || (r.state != muster.StateSuspect && r.state != muster.StateDead) {
+// refusal is what the link said of the last contacts, where that explains the state.
+func (e *entry) refusal(to muster.State, f failure) string {
+	if f.err == nil || (to != muster.StateSuspect && to != muster.StateDead) {
 		return ""
 	}
-	return ": " + muster.Printable(err.Error())
+	at := ""
+	if u, err := url.Parse(e.Endpoint); err == nil && u.Host != "" {
+		at = " at " + u.Host
+	}
+	return "does not answer: " + link.Words(f.err) + at + " since " + f.since.UTC().Format(time.RFC3339)
 }
 
 // answered stores a round trip; the average follows it by a quarter.
@@ -277,15 +288,23 @@ func (t *table) answered(id muster.NodeID, rtt time.Duration) {
 	default:
 		e.RTT += (rtt - e.RTT) / 4
 	}
+	if e != nil {
+		e.Misses, e.MissedSince = 0, time.Time{}
+	}
 }
 
 // missed stores that a probe of this node's was not answered.
 func (t *table) missed(id muster.NodeID, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.entries[id]; e != nil {
-		e.missed = now
+	e := t.entries[id]
+	if e == nil {
+		return
 	}
+	if e.missed = now; e.Misses == 0 {
+		e.MissedSince = now
+	}
+	e.Misses++
 }
 
 func (t *table) forget(id muster.NodeID) bool {

@@ -41,6 +41,7 @@ func (a *API) members(f filter) []muster.Member {
 			if m.Tags == nil {
 				m.Tags = map[string]string{}
 			}
+			m.Observers = orEmpty(m.Observers)
 			list = append(list, m)
 		}
 	}
@@ -94,6 +95,7 @@ func node(m muster.Member) api.Node {
 		NodeID: string(m.ID), Name: m.Name, Endpoint: m.Endpoint, State: m.State, Since: m.Since, Reason: m.Reason,
 		Region: m.Region, Zone: m.Zone, Role: string(m.Role), Tags: m.Tags, Version: m.Version, Boot: m.Boot,
 		RttMs: m.RTT, Healthy: m.Healthy, AppliedRevision: m.AppliedRevision, DiscoveredBy: m.DiscoveredBy, Self: m.Self,
+		Flapping: m.Flapping, ClockSkewMs: m.ClockSkew, Observers: m.Observers,
 	}
 }
 
@@ -106,7 +108,13 @@ func (h *handlers) GetMember(_ context.Context, q server.GetMemberRequestObject)
 	if err != nil {
 		return nil, err
 	}
+	m.Observers = orEmpty(h.cfg.Node.Observers(m.ID))
 	return server.GetMember200JSONResponse(m), nil
+}
+
+// GetMatrix answers who sees whom.
+func (h *handlers) GetMatrix(context.Context, server.GetMatrixRequestObject) (server.GetMatrixResponseObject, error) {
+	return server.GetMatrix200JSONResponse(h.cfg.Node.Matrix()), nil
 }
 
 // minPrefix is how much of an id is enough to mean it.

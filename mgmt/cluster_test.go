@@ -224,6 +224,35 @@ func TestMemberIsFoundByIDNameAndStart(t *testing.T) {
 	}
 }
 
+func TestOneMemberHasAllItsObservers(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil)
+	seen := muster.Observer{ID: "7a000000-0000-8000-8000-000000000002", Name: "n2", State: muster.StateAlive, Link: muster.LinkOneWay, Reason: "calls: no answer in time"}
+	s.node.edit(func(n *fakeNode) { n.observers = map[muster.NodeID][]muster.Observer{testNode: {seen}} })
+	m := decode[muster.Member](t, s.want(t, 200, get("/v1/members/n1")))
+	if diff := cmp.Diff([]muster.Observer{seen}, m.Observers); diff != "" {
+		t.Errorf("observers (-want +got):\n%s", diff)
+	}
+	if a := s.want(t, 200, get("/v1/members/n2")); !strings.Contains(a.body, `"observers":[]`) {
+		t.Errorf("nobody's observers are not an empty list: %s", a.body)
+	}
+}
+
+func TestMatrixIsNoMemberOfThatName(t *testing.T) {
+	t.Parallel()
+	s := setup(t, nil)
+	x := muster.Matrix{
+		Members: []muster.MatrixMember{{ID: testNode, Name: "n1"}},
+		Rows:    []muster.MatrixRow{{ID: testNode, Name: "n1", Marks: []muster.Mark{muster.MarkSelf}}},
+		Broken:  []muster.BrokenLink{{From: "n1", To: "n2", OneWay: true, Channels: []string{"stream"}, Reason: "no answer in time"}},
+	}
+	s.node.edit(func(n *fakeNode) { n.matrix = x })
+	if diff := cmp.Diff(x, decode[muster.Matrix](t, s.want(t, 200, get("/v1/members/matrix")))); diff != "" {
+		t.Errorf("matrix (-want +got):\n%s", diff)
+	}
+	s.want(t, 401, call{method: "GET", path: "/v1/members/matrix"})
+}
+
 func TestReadinessNamesItsCauses(t *testing.T) {
 	t.Parallel()
 	s := setup(t, nil)

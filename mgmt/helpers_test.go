@@ -96,6 +96,8 @@ type fakeNode struct {
 	mu         sync.Mutex
 	status     muster.Status
 	members    []muster.Member
+	observers  map[muster.NodeID][]muster.Observer
+	matrix     muster.Matrix
 	conditions []muster.Condition
 	left       bool
 }
@@ -117,6 +119,18 @@ func (n *fakeNode) Members() []muster.Member {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.members
+}
+
+func (n *fakeNode) Observers(id muster.NodeID) []muster.Observer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.observers[id]
+}
+
+func (n *fakeNode) Matrix() muster.Matrix {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.matrix
 }
 
 func (n *fakeNode) Conditions() []muster.Condition {
@@ -328,6 +342,7 @@ func newFakeNode() *fakeNode {
 				Tags: map[string]string{"rack": "7"}, Healthy: true, Self: true},
 			{ID: "7a000000-0000-8000-8000-000000000002", Name: "n2", State: muster.StateAlive, Since: since, Role: muster.RoleObserver, Zone: "b", Healthy: true},
 		},
+		matrix: muster.Matrix{Members: []muster.MatrixMember{}, Rows: []muster.MatrixRow{}, Broken: []muster.BrokenLink{}},
 		conditions: []muster.Condition{
 			{Code: muster.CodeNotFormed, OK: true, Since: since, Text: "formed"},
 			{Code: muster.CodeNotSynced, OK: true, Since: since, Text: "revision 0"},

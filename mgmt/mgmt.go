@@ -20,7 +20,9 @@ import (
 // Node is what the surface asks of the node it belongs to.
 type Node interface {
 	Status() muster.Status
-	Members() []muster.Member // in any order
+	Members() []muster.Member                  // in any order
+	Observers(muster.NodeID) []muster.Observer // of one member, all of them
+	Matrix() muster.Matrix
 	Conditions() []muster.Condition
 	// Changed returns a channel that is closed when one of the above changes.
 	Changed() <-chan struct{}

@@ -52,6 +52,7 @@ func routes() []route {
 		{operation: "getClusterStatus", method: "GET", pattern: "/cluster/status", access: briefMaybe, role: read},
 		{operation: "listMembers", method: "GET", pattern: "/cluster/members", role: read},
 		{operation: "listNodes", method: "GET", pattern: "/cluster/nodes", role: read},
+		{operation: "getMatrix", method: "GET", pattern: "/v1/members/matrix", role: read},
 		{operation: "getMember", method: "GET", pattern: "/v1/members/{id}", role: read},
 		{operation: "drainMember", method: "POST", pattern: "/v1/members/{id}:drain", role: write},
 		{operation: "resumeMember", method: "POST", pattern: "/v1/members/{id}:resume", role: write},

@@ -85,6 +85,8 @@ type Config struct {
 	OpenMirror func() (replica.Mirror, error)
 	// OpenState replaces the node's own files.
 	OpenState func() (*join.State, error)
+	// Now replaces the clock that this node shows to others and compares with theirs.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
@@ -103,6 +105,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Tags == nil {
 		c.Tags = map[string]string{}

@@ -113,7 +113,7 @@ func (n *simNode) id() muster.NodeID {
 	return st.NodeID
 }
 
-func (n *simNode) problem(code muster.Code) (muster.Problem, bool) {
+func (n *simNode) complains(code muster.Code) (muster.Problem, bool) {
 	st, err := n.status()
 	if err != nil {
 		n.s.t.Fatal(err)
@@ -153,7 +153,7 @@ func TestAnExpelledMemberIsToldAndStops(t *testing.T) {
 		}
 		_, ended := n3.told(10 * time.Second)
 		t.Logf("expelled everywhere after %s, ended after %s more", took, ended)
-		if _, knows := n1.problem(muster.CodeExpelledKnowsCookie); !knows {
+		if _, knows := n1.complains(muster.CodeExpelledKnowsCookie); !knows {
 			t.Error("nothing says that the expelled machine knows the cookie")
 		}
 

@@ -11,6 +11,7 @@ import (
 	"github.com/musterhq/muster/gossip"
 	"github.com/musterhq/muster/health"
 	"github.com/musterhq/muster/join"
+	"github.com/musterhq/muster/link"
 	"github.com/musterhq/muster/store"
 )
 
@@ -54,7 +55,7 @@ func (n *node) member(v gossip.View) muster.Member {
 		up, err, since := n.link.State(v.ID)
 		e.LinkDown = !up && err != nil
 		if e.LinkDown {
-			e.LinkSince, e.LinkError = since, err.Error()
+			e.LinkSince, e.LinkError = since, link.Words(err)
 		}
 	}
 	verdict := health.Judge(e)
@@ -70,6 +71,7 @@ func (n *node) member(v gossip.View) muster.Member {
 		State: verdict.State, Since: verdict.Since, Reason: verdict.Reason, Healthy: verdict.Healthy,
 		Region: facts.Region, Tags: facts.Tags, Version: v.Version, Boot: v.Boot,
 		RTT: float64(v.RTT.Microseconds()) / 1000, Self: v.Self,
+		ClockSkew: n.lookout.skewOfMember(v.ID), Observers: []muster.Observer{},
 	}
 }
 
@@ -78,7 +80,7 @@ func (n *node) unseen(row store.Member) muster.Member {
 	m := muster.Member{
 		ID: row.ID, Name: row.Name, Endpoint: row.Endpoint, Zone: row.Zone, Role: row.Role,
 		Version: row.Version, Boot: row.Boot, Since: row.SeenAt, Tags: map[string]string{},
-		State: muster.StateDead, Reason: reasonUnseen, DiscoveredBy: "store",
+		State: muster.StateDead, Reason: reasonUnseen, DiscoveredBy: "store", Observers: []muster.Observer{},
 	}
 	if row.State == muster.StateLeft {
 		m.State, m.Reason = muster.StateLeft, "said good-bye"

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -50,6 +51,7 @@ type node struct {
 	finder  *discovery.Poller // nil: no discovery
 	roster  *roster
 	facts   *factbook
+	lookout *lookout
 	keys    *keybook
 	cookies *keyring
 	graves  *graves
@@ -157,7 +159,7 @@ func (n *node) build() error {
 		return err
 	}
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
-	n.facts = newFactbook(n)
+	n.facts, n.lookout = newFactbook(n), newLookout(n)
 	n.graves = newGraves(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
@@ -184,6 +186,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("join", n.seeker.Run)
 	n.group.run("member list", n.roster.run)
 	n.group.run("member facts", n.facts.run)
+	n.group.run("lookout", n.lookout.run)
 	n.group.run("cookies", n.cookies.run)
 	n.group.run("tombstones", n.graves.run)
 	n.group.run("readiness", n.watchReadiness)
@@ -231,14 +234,16 @@ func (n *node) serveHTTP() {
 	srv.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 	srv.RegisterOnShutdown(n.api.Drain)
 	n.group.run("http", func(ctx context.Context) error {
-		go func() {
+		var ending sync.WaitGroup
+		defer ending.Wait()
+		ending.Go(func() {
 			<-ctx.Done()
 			end, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 			defer cancel()
 			if srv.Shutdown(end) != nil {
 				_ = srv.Close() // whoever is left has had his time
 			}
-		}()
+		})
 		if err := srv.Serve(n.secured(n.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}

@@ -55,6 +55,8 @@ func (n *node) rpc() http.Handler {
 	members.HandleFunc("POST "+resumePath, n.serveOrder(n.resume))
 	members.HandleFunc("POST "+removePath, n.serveRemove)
 	members.HandleFunc("POST "+forgetPath, n.serveForget)
+	members.HandleFunc("GET "+outlookPath, n.serveOutlook)
+	members.HandleFunc("POST "+outlookPath, n.serveNudge)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()

@@ -20,7 +20,7 @@ import (
 const settleTime = 5 * time.Second
 
 // Members returns what this node sees, ordered by name. See mgmt.Node.
-func (n *node) Members() []muster.Member { return n.members() }
+func (n *node) Members() []muster.Member { return n.observed(n.members()) }
 
 // Changed returns a channel that is closed when members, conditions or the
 // configuration change.
@@ -32,7 +32,7 @@ func (n *node) Status() muster.Status {
 	cluster := n.state.Cluster()
 	r := n.replicaStatus()
 	behind, converged := n.lag(members, r.Position)
-	trouble := n.trouble(r)
+	trouble := slices.Concat(n.trouble(r), n.partialMesh(members), n.isolation())
 	verdict := health.Cluster{
 		Formed: cluster.ID != "", Waiting: n.seeker.Status().Waiting,
 		Size: n.size(), Members: members, Converged: converged, Rev: r.Position.Rev,
@@ -50,7 +50,7 @@ func (n *node) Status() muster.Status {
 		},
 		Store: n.storeStatus(r), Discovery: n.discoveryStatus(),
 		Converged: converged, ViewHash: viewHash(members),
-		Problems: slices.Concat(trouble, missing(members), n.expelledProblems(), n.cookies.problems(), n.warnings()),
+		Problems: slices.Concat(trouble, missing(members), n.expelledProblems(), n.cookies.problems(), skewed(members), n.warnings()),
 		Version:  n.cfg.Version, Uptime: time.Since(n.begun).Seconds(),
 	}
 }

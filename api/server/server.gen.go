@@ -73,6 +73,9 @@ type ServerInterface interface {
 	// CreateLogin Make a login code
 	// (POST /v1/logins)
 	CreateLogin(w http.ResponseWriter, r *http.Request)
+	// GetMatrix Who sees whom?
+	// (GET /v1/members/matrix)
+	GetMatrix(w http.ResponseWriter, r *http.Request)
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(w http.ResponseWriter, r *http.Request, id MemberPath)
@@ -223,6 +226,12 @@ func (_ Unimplemented) Leave(w http.ResponseWriter, r *http.Request) {
 // CreateLogin Make a login code
 // (POST /v1/logins)
 func (_ Unimplemented) CreateLogin(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// GetMatrix Who sees whom?
+// (GET /v1/members/matrix)
+func (_ Unimplemented) GetMatrix(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1273,6 +1282,20 @@ func (siw *ServerInterfaceWrapper) CreateLogin(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// GetMatrix operation middleware
+func (siw *ServerInterfaceWrapper) GetMatrix(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetMatrix(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetMember operation middleware
 func (siw *ServerInterfaceWrapper) GetMember(w http.ResponseWriter, r *http.Request) {
 
@@ -1793,6 +1816,9 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/cluster/nodes", wrapper.ListNodes)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/members/matrix", wrapper.GetMatrix)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/members/{id}", wrapper.GetMember)
@@ -2747,6 +2773,44 @@ func (response CreateLogindefaultApplicationProblemPlusJSONResponse) VisitCreate
 	return err
 }
 
+type GetMatrixRequestObject struct {
+}
+
+type GetMatrixResponseObject interface {
+	VisitGetMatrixResponse(w http.ResponseWriter) error
+}
+
+type GetMatrix200JSONResponse Matrix
+
+func (response GetMatrix200JSONResponse) VisitGetMatrixResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetMatrixdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetMatrixdefaultApplicationProblemPlusJSONResponse) VisitGetMatrixResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMemberRequestObject struct {
 	ID MemberPath `json:"id"`
 }
@@ -3339,6 +3403,9 @@ type StrictServerInterface interface {
 	// CreateLogin Make a login code
 	// (POST /v1/logins)
 	CreateLogin(ctx context.Context, request CreateLoginRequestObject) (CreateLoginResponseObject, error)
+	// GetMatrix Who sees whom?
+	// (GET /v1/members/matrix)
+	GetMatrix(ctx context.Context, request GetMatrixRequestObject) (GetMatrixResponseObject, error)
 	// GetMember One member
 	// (GET /v1/members/{id})
 	GetMember(ctx context.Context, request GetMemberRequestObject) (GetMemberResponseObject, error)
@@ -3876,6 +3943,30 @@ func (sh *strictHandler) CreateLogin(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(CreateLoginResponseObject); ok {
 		if err := validResponse.VisitCreateLoginResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetMatrix operation middleware
+func (sh *strictHandler) GetMatrix(w http.ResponseWriter, r *http.Request) {
+	var request GetMatrixRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetMatrix(ctx, request.(GetMatrixRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetMatrix")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetMatrixResponseObject); ok {
+		if err := validResponse.VisitGetMatrixResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -55,6 +55,7 @@ func (term *terminal) muster(t *testing.T, args ...string) int {
 type fakeCluster struct {
 	status  muster.Status
 	members []muster.Member
+	matrix  muster.Matrix
 
 	mu       sync.Mutex
 	docs     map[string]muster.Document
@@ -91,7 +92,31 @@ func newFakeCluster() *fakeCluster {
 			Problems:  []muster.Problem{},
 		},
 		members: []muster.Member{fakeMember("n1", muster.StateAlive), fakeMember("n2", muster.StateAlive), fakeMember("n3", muster.StateDead)},
+		matrix:  fakeMatrix(now),
 	}
+}
+
+// fakeMatrix has a link that works in one direction only, a death, and a node that has
+// said nothing.
+func fakeMatrix(now time.Time) muster.Matrix {
+	const alive, dead = muster.Mark(muster.StateAlive), muster.Mark(muster.StateDead)
+	x := muster.Matrix{
+		Rows: []muster.MatrixRow{
+			{Name: "n1", Heard: now.Add(-2500 * time.Millisecond), Marks: []muster.Mark{muster.MarkSelf, muster.MarkOneWay, dead}},
+			{Name: "n2", Heard: now.Add(-2500 * time.Millisecond), Marks: []muster.Mark{alive, muster.MarkSelf, dead}},
+			{Name: "n3", Marks: []muster.Mark{muster.MarkUnknown, muster.MarkUnknown, muster.MarkSelf}},
+		},
+		Broken: []muster.BrokenLink{{
+			From: "n1", To: "n2", OneWay: true, Channels: []string{"stream"}, Since: now.Add(-125 * time.Minute),
+			Reason: "state streams: no answer in time (packets and calls pass)",
+		}},
+	}
+	for i, r := range x.Rows {
+		m := fakeMember(r.Name, muster.StateAlive)
+		x.Rows[i].ID = m.ID
+		x.Members = append(x.Members, muster.MatrixMember{ID: m.ID, Name: m.Name})
+	}
+	return x
 }
 
 func fakeMember(name string, state muster.State) muster.Member {
@@ -101,8 +126,19 @@ func fakeMember(name string, state muster.State) muster.Member {
 		ID: muster.NodeID(id), Name: name, Endpoint: "http://10.0.0." + digit + ":9113", State: state, Since: time.Now().Add(-125 * time.Minute), Zone: "z" + digit, Region: "eu",
 		Role: muster.RoleVoter, Version: "v1.2.3", Boot: muster.Boot{Counter: 4}, RTT: 0.42, Healthy: state == muster.StateAlive, AppliedRevision: 7,
 		DiscoveredBy: "static", Self: name == "n1", Reason: map[bool]string{true: "", false: "no answer by packet or stream"}[state == muster.StateAlive],
-		Tags: map[string]string{"disk": "ssd", "rack": "r" + digit},
+		Tags: map[string]string{"disk": "ssd", "rack": "r" + digit}, ClockSkew: map[bool]float64{true: -1250}[name == "n2"],
+		Observers: fakeObservers(name),
 	}
+}
+
+func fakeObservers(of string) []muster.Observer {
+	if of != "n2" {
+		return []muster.Observer{}
+	}
+	return []muster.Observer{{
+		ID: "33333333-3333-8333-8333-333333333333", Name: "n3", State: muster.StateAlive, Since: time.Now().Add(-125 * time.Minute),
+		Link: muster.LinkOneWay, Reason: "calls: connection refused",
+	}}
 }
 
 func (c *fakeCluster) StatusWhen(_ context.Context, w client.When) (muster.Status, bool, error) {
@@ -116,6 +152,8 @@ func (c *fakeCluster) StatusWhen(_ context.Context, w client.When) (muster.Statu
 	}
 	return c.status, c.status.HealthyMembers >= w.Expected, nil
 }
+
+func (c *fakeCluster) Matrix(context.Context) (muster.Matrix, error) { return c.matrix, nil }
 
 func (c *fakeCluster) Members(context.Context) ([]muster.Member, error) { return c.members, nil }
 

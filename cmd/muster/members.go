@@ -15,10 +15,15 @@ import (
 
 func (a *app) membersCommand() *cobra.Command {
 	var filter client.Filter
+	var matrix bool
 	cmd := &cobra.Command{
 		Use:   "members",
 		Short: "Who is in the cluster?",
+		Long: `Lists the members as the node sees them. With --matrix it shows who sees whom:
+a row for each observer, a column for each member, and below the links between
+live members that do not work. The exit code is then 3 if there are any.`,
 		Example: `  muster members
+  muster members --matrix
   muster members -o wide --state dead,suspect
   muster members -o json | jq -r '.members[].endpoint'`,
 		Args: exactly(),
@@ -30,12 +35,19 @@ func (a *app) membersCommand() *cobra.Command {
 	flags.StringVar(&filter.Role, "role", "", "only those with `ROLE` voter or observer")
 	flags.StringSliceVar(&filter.Tags, "tag", nil, "only those with a tag, `KEY` or KEY=VALUE (repeatable)")
 	flags.StringSliceVar(&filter.States, "state", nil, "only those in `STATE` (repeatable)")
+	flags.BoolVar(&matrix, "matrix", false, "show who sees whom")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if matrix && !filter.All() {
+			return muster.Errorf(muster.CodeUsage, "--matrix shows all members: leave out --region, --zone, --role, --tag and --state")
+		}
 		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
 		if err != nil {
 			return err
 		}
 		defer cancel()
+		if matrix {
+			return a.showMatrix(ctx, c, *f)
+		}
 		members, err := c.MembersWhere(ctx, filter)
 		if err != nil {
 			return err
@@ -52,13 +64,13 @@ func memberTable(w io.Writer, members []muster.Member, wide bool) {
 	var g grid
 	head := []string{"NAME", "STATE", "SINCE", "ENDPOINT", "ZONE", "RTT", "REVISION"}
 	if wide {
-		head = append(head, "ID", "REGION", "ROLE", "TAGS", "VERSION", "BOOT", "FOUND-BY", "REASON")
+		head = append(head, "ID", "REGION", "ROLE", "TAGS", "VERSION", "BOOT", "CLOCK", "FOUND-BY", "REASON")
 	}
 	g.row(head...)
 	for _, m := range members {
 		cells := []string{m.Name, stateOf(m), age(m.Since), m.Endpoint, m.Zone, rtt(m), strconv.FormatInt(m.AppliedRevision, 10)}
 		if wide {
-			cells = append(cells, string(m.ID), m.Region, string(m.Role), tagList(m.Tags), m.Version, strconv.FormatUint(m.Boot.Counter, 10), m.DiscoveredBy, m.Reason)
+			cells = append(cells, string(m.ID), m.Region, string(m.Role), tagList(m.Tags), m.Version, strconv.FormatUint(m.Boot.Counter, 10), clock(m.ClockSkew), m.DiscoveredBy, m.Reason)
 		}
 		g.row(cells...)
 	}
@@ -67,6 +79,9 @@ func memberTable(w io.Writer, members []muster.Member, wide bool) {
 
 // stateOf marks a member that answers but is not well.
 func stateOf(m muster.Member) string {
+	if m.Flapping > 0 {
+		return string(m.State) + ",flapping"
+	}
 	if m.State == muster.StateAlive && !m.Healthy {
 		return string(m.State) + ",unhealthy"
 	}
@@ -151,13 +166,21 @@ func (e explained) table(w io.Writer) {
 	var g grid
 	g.row("state", fmt.Sprintf("%s for %s (since %s)", e.State, dash(age(e.Since)), dash(stamp(e.Since))))
 	g.row("reason", e.Reason)
+	if e.Flapping > 0 {
+		g.row("flapping", fmt.Sprintf("%d deaths in the last minute", e.Flapping))
+	}
 	g.row("endpoint", e.Endpoint)
 	g.row("round trip", rtt(e.Member))
 	g.row("revision", strconv.FormatInt(e.AppliedRevision, 10))
 	g.row("id", string(e.ID))
 	g.row("boot", strconv.FormatUint(e.Boot.Counter, 10))
 	g.row("version", e.Version)
+	g.row("place", strings.Trim(e.Region+"/"+e.Zone, "/"))
+	g.row("role", string(e.Role))
+	g.row("tags", tagList(e.Tags))
+	g.row("clock", clock(e.ClockSkew))
 	g.write(w)
+	observerTable(w, e.Observers)
 	problemList(w, e.Problems)
 }
 

@@ -25,6 +25,7 @@ type cluster interface {
 	StatusWhen(ctx context.Context, w client.When) (status muster.Status, met bool, err error)
 	Members(ctx context.Context) ([]muster.Member, error)
 	Member(ctx context.Context, idOrName string) (muster.Member, error)
+	Matrix(ctx context.Context) (muster.Matrix, error)
 	ConfigGet(ctx context.Context, kind, name string) (muster.Document, error)
 	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)

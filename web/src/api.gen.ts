@@ -163,6 +163,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/members/matrix": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who sees whom?
+         * @description Each member says how it sees all others; the answering node has kept what it has heard. A member with the name `matrix` is found by its id.
+         */
+        get: operations["getMatrix"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/members/{id}": {
         parameters: {
             query?: never;
@@ -737,6 +757,69 @@ export interface components {
             discovered_by: string;
             /** @description It is the node that answers. */
             self: boolean;
+            /** @description How often it died in the last minute, if it comes and goes; else 0. It is not shown as alive before it has been calm for a while. */
+            flapping: number;
+            /** @description Its clock less that of the answering node, in milliseconds; 0 = none, or not measured. */
+            clock_skew_ms: number;
+            /** @description How other nodes see it; in lists only those that do not see it as the answering node does, or do not reach it. */
+            observers: components["schemas"]["Observer"][];
+        };
+        /** @description How another node says that it sees a member. */
+        Observer: {
+            id: string;
+            name: string;
+            state: components["schemas"]["State"];
+            /**
+             * Format: date-time
+             * @description By the clock of the observer.
+             */
+            since: string;
+            /**
+             * @description `one-way`: only the member reaches the observer.
+             * @enum {string}
+             */
+            link: "up" | "down" | "one-way";
+            /** @description What of the link is broken. */
+            reason: string;
+        };
+        /** @description Who sees whom how. */
+        Matrix: {
+            /** @description The columns, ordered by name. */
+            members: components["schemas"]["MatrixMember"][];
+            /** @description One per observer, in the order of the columns. */
+            rows: components["schemas"]["MatrixRow"][];
+            broken: components["schemas"]["BrokenLink"][];
+        };
+        MatrixMember: {
+            id: string;
+            name: string;
+        };
+        MatrixRow: {
+            id: string;
+            name: string;
+            /**
+             * Format: date-time
+             * @description When the observer said so.
+             */
+            heard: string;
+            /** @description The observer hears nobody, and says so. */
+            isolated: boolean;
+            /** @description How it sees each member, in the order of the columns. */
+            marks: ("self" | "alive" | "suspect" | "dead" | "left" | "link-down" | "one-way" | "unknown")[];
+        };
+        /** @description A live member that another one does not reach. */
+        BrokenLink: {
+            from: string;
+            from_id: string;
+            to: string;
+            to_id: string;
+            /** @description The other direction works. */
+            one_way: boolean;
+            /** @description Those that fail: `packet`, `stream`, `rpc`. */
+            channels: string[];
+            reason: string;
+            /** Format: date-time */
+            since: string;
         };
         /** @enum {string} */
         State: "alive" | "suspect" | "dead" | "left" | "draining" | "expelled";
@@ -904,6 +987,10 @@ export interface components {
             applied_revision: number;
             discovered_by: string;
             self: boolean;
+            flapping: number;
+            /** Format: double */
+            clock_skew_ms: number;
+            observers: components["schemas"]["Observer"][];
         };
         NodeList: {
             nodes: components["schemas"]["Node"][];
@@ -1383,6 +1470,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NodeList"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    getMatrix: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One row per observer, one column per member, and the links between live members that do not work. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Matrix"];
                 };
             };
             default: components["responses"]["Failed"];
