@@ -60,6 +60,9 @@ const (
 	CodeSelf                Code = "self"
 	CodeVersionRange        Code = "version"
 	CodeExpelled            Code = "expelled"
+	CodeExpelledKnowsCookie Code = "expelled-node-knows-cookie"
+	CodeExpelHome           Code = "expel-home"
+	CodeExpelUnsafe         Code = "expel-unsafe"
 	CodeAddressNotAllowed   Code = "address-not-allowed"
 	CodeEndpointUnreachable Code = "endpoint-unreachable"
 	CodeExpectMismatch      Code = "expect-mismatch"
@@ -249,7 +252,16 @@ func joinCodes() []CodeInfo {
 			"upgrade the older node"},
 		{CodeExpelled, 403, 4, "this node was expelled from the cluster",
 			"an operator removed it for good",
-			"readmit it with muster node readmit, or start with an empty data directory"},
+			"readmit it on another member: muster node readmit NODE_ID; or start it with an empty data directory, as a new node"},
+		{CodeExpelledKnowsCookie, 0, 3, "an expelled machine still knows the cluster's cookie",
+			"its node id is refused, but whoever holds the cookie can make a new one, and operators' tokens too",
+			"exchange the cookie on all machines: muster keys rotate, or muster node expel NODE --rotate; it goes away once no member accepts the old one"},
+		{CodeExpelHome, 409, 6, "the config home cannot be expelled",
+			"its disk holds the configuration of the cluster, which would be lost with it",
+			"stop it, move its data directory to a machine that you trust and start it there with the same name; then exchange the cookie (muster keys rotate), which shuts the old machine out"},
+		{CodeExpelUnsafe, 409, 6, "the expulsion would stop the node that answers, or leave no healthy majority",
+			"it may be a slip, or this may be the wrong side of a partition",
+			"ask another member with --addr, or bring members back first; to do it anyway: --force"},
 		{CodeAddressNotAllowed, 403, 4, "the address lies outside what may be dialled",
 			"link-local, metadata, multicast and unspecified addresses are never dialled, loopback only from loopback, and --allowed-address-space narrows the rest",
 			"advertise an address that the other members can use: --mgmt-advertise"},

@@ -9,6 +9,7 @@ type EventKind string
 const (
 	EventMemberState  EventKind = "member.state"  // From and To are states
 	EventMemberUpdate EventKind = "member.update" // endpoint, boot or tags changed
+	EventMemberExpel  EventKind = "member.expel"  // To is expelled, or empty: readmitted
 	EventConfigChange EventKind = "config.change" // Rev, Subject = kind/name
 	EventClusterForm  EventKind = "cluster.form"
 	EventClusterAlarm EventKind = "cluster.alarm" // Code says which

@@ -23,6 +23,7 @@ const (
 	NodeSyncing  NodeState = "syncing"  // a member; has no configuration yet
 	NodeReady    NodeState = "ready"
 	NodeDraining NodeState = "draining" // shutting down or drained by an operator
+	NodeExpelled NodeState = "expelled" // told to go; the process ends
 )
 
 // Status is one node's answer to "how is the cluster?".

@@ -118,6 +118,18 @@ type EventGap = muster.EventGap
 // EventList defines model for EventList.
 type EventList = muster.EventPage
 
+// ExpelOrder defines model for ExpelOrder.
+type ExpelOrder struct {
+	// Force Also the node that answers, and one without which at most half of the rest is healthy.
+	Force *bool `json:"force,omitempty"`
+
+	// Reason Why; the node is told, and the history keeps it.
+	Reason string `json:"reason"`
+}
+
+// Expulsion A node that was expelled.
+type Expulsion = muster.Expulsion
+
 // FieldError defines model for FieldError.
 type FieldError struct {
 	Detail string `json:"detail"`
@@ -567,6 +579,12 @@ type DrainMemberParams struct {
 	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
+// ReadmitMemberParams defines parameters for ReadmitMember.
+type ReadmitMemberParams struct {
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+}
+
 // RemoveMemberParams defines parameters for RemoveMember.
 type RemoveMemberParams struct {
 	// Reason Why; kept in the history.
@@ -590,6 +608,9 @@ type WatchParams struct {
 	// LastEventID The id of the last event that is known. Without it the newest hundred are sent.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
+
+// ExpelMemberJSONRequestBody defines body for ExpelMember for application/json ContentType.
+type ExpelMemberJSONRequestBody = ExpelOrder
 
 // CreateSessionJSONRequestBody defines body for CreateSession for application/json ContentType.
 type CreateSessionJSONRequestBody = Login
@@ -851,6 +872,46 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
 	DrainMember(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExpelMemberWithBody Expel a member for good
+	//
+	// Writes the document `tombstone/NODE_ID`: every member drops its links with
+	// the node at once and takes it in no more with its key; the node is told
+	// who, when and why, and stops. While the config store is down, the order is
+	// signed by the node that answers, passed on to the others, and counts for 24
+	// hours; it becomes a document as soon as the store is back. Refused without
+	// `force`: the node that answers, and a member without which at most half of
+	// the rest would be healthy. Refused always: the config home. Expelling a
+	// node again changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+	ExpelMemberWithBody(ctx context.Context, id Name, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExpelMember Expel a member for good
+	//
+	// Writes the document `tombstone/NODE_ID`: every member drops its links with
+	// the node at once and takes it in no more with its key; the node is told
+	// who, when and why, and stops. While the config store is down, the order is
+	// signed by the node that answers, passed on to the others, and counts for 24
+	// hours; it becomes a document as soon as the store is back. Refused without
+	// `force`: the node that answers, and a member without which at most half of
+	// the rest would be healthy. Refused always: the config home. Expelling a
+	// node again changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+	ExpelMember(ctx context.Context, id Name, body ExpelMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadmitMember Let an expelled node come back
+	//
+	// Deletes its tombstone. The node has stopped: start it again. Needs the
+	// config store.
+	//
+	// Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
+	ReadmitMember(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RemoveMember Take a dead or left member off the list
 	//
@@ -1322,6 +1383,76 @@ func (c *Client) GetMember(ctx context.Context, id MemberPath, reqEditors ...Req
 // Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
 func (c *Client) DrainMember(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDrainMemberRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExpelMemberWithBody Expel a member for good
+//
+// Writes the document `tombstone/NODE_ID`: every member drops its links with
+// the node at once and takes it in no more with its key; the node is told
+// who, when and why, and stops. While the config store is down, the order is
+// signed by the node that answers, passed on to the others, and counts for 24
+// hours; it becomes a document as soon as the store is back. Refused without
+// `force`: the node that answers, and a member without which at most half of
+// the rest would be healthy. Refused always: the config home. Expelling a
+// node again changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+func (c *Client) ExpelMemberWithBody(ctx context.Context, id Name, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExpelMemberRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExpelMember Expel a member for good
+//
+// Writes the document `tombstone/NODE_ID`: every member drops its links with
+// the node at once and takes it in no more with its key; the node is told
+// who, when and why, and stops. While the config store is down, the order is
+// signed by the node that answers, passed on to the others, and counts for 24
+// hours; it becomes a document as soon as the store is back. Refused without
+// `force`: the node that answers, and a member without which at most half of
+// the rest would be healthy. Refused always: the config home. Expelling a
+// node again changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+func (c *Client) ExpelMember(ctx context.Context, id Name, body ExpelMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExpelMemberRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadmitMember Let an expelled node come back
+//
+// Deletes its tombstone. The node has stopped: start it again. Needs the
+// config store.
+//
+// Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
+func (c *Client) ReadmitMember(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadmitMemberRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2895,6 +3026,114 @@ func NewDrainMemberRequest(server string, id MemberPath, params *DrainMemberPara
 	return req, nil
 }
 
+// NewExpelMemberRequest calls the generic ExpelMember builder with application/json body
+func NewExpelMemberRequest(server string, id Name, body ExpelMemberJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewExpelMemberRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewExpelMemberRequestWithBody constructs an http.Request for the ExpelMember method, with any body, and a specified content type
+func NewExpelMemberRequestWithBody(server string, id Name, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members/%s:expel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewReadmitMemberRequest constructs an http.Request for the ReadmitMember method
+func NewReadmitMemberRequest(server string, id Name, params *ReadmitMemberParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/members/%s:readmit", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewRemoveMemberRequest constructs an http.Request for the RemoveMember method
 func NewRemoveMemberRequest(server string, id MemberPath, params *RemoveMemberParams) (*http.Request, error) {
 	var err error
@@ -3540,6 +3779,48 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/members/{id}:drain (the `DrainMember` operationId).
 	DrainMemberWithResponse(ctx context.Context, id MemberPath, params *DrainMemberParams, reqEditors ...RequestEditorFn) (*DrainMemberResponse, error)
+
+	// ExpelMemberWithBodyWithResponse Expel a member for good
+	//
+	// Writes the document `tombstone/NODE_ID`: every member drops its links with
+	// the node at once and takes it in no more with its key; the node is told
+	// who, when and why, and stops. While the config store is down, the order is
+	// signed by the node that answers, passed on to the others, and counts for 24
+	// hours; it becomes a document as soon as the store is back. Refused without
+	// `force`: the node that answers, and a member without which at most half of
+	// the rest would be healthy. Refused always: the config home. Expelling a
+	// node again changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+	ExpelMemberWithBodyWithResponse(ctx context.Context, id Name, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExpelMemberResponse, error)
+
+	// ExpelMemberWithResponse Expel a member for good
+	//
+	// Writes the document `tombstone/NODE_ID`: every member drops its links with
+	// the node at once and takes it in no more with its key; the node is told
+	// who, when and why, and stops. While the config store is down, the order is
+	// signed by the node that answers, passed on to the others, and counts for 24
+	// hours; it becomes a document as soon as the store is back. Refused without
+	// `force`: the node that answers, and a member without which at most half of
+	// the rest would be healthy. Refused always: the config home. Expelling a
+	// node again changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+	ExpelMemberWithResponse(ctx context.Context, id Name, body ExpelMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*ExpelMemberResponse, error)
+
+	// ReadmitMemberWithResponse Let an expelled node come back
+	//
+	// Deletes its tombstone. The node has stopped: start it again. Needs the
+	// config store.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
+	ReadmitMemberWithResponse(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*ReadmitMemberResponse, error)
 
 	// RemoveMemberWithResponse Take a dead or left member off the list
 	//
@@ -4702,6 +4983,102 @@ func (r DrainMemberResponse) ContentType() string {
 	return ""
 }
 
+type ExpelMemberResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Expulsion
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExpelMemberResponse) GetJSON200() *Expulsion {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExpelMemberResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExpelMemberResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExpelMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExpelMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExpelMemberResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ReadmitMemberResponse204Headers the declared response headers of an HTTP 204 response for ReadmitMember
+type ReadmitMemberResponse204Headers struct {
+	MusterRevision *int64
+}
+
+type ReadmitMemberResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+	// Headers204 the parsed response headers for an HTTP 204 response
+	Headers204 *ReadmitMemberResponse204Headers
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadmitMemberResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadmitMemberResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadmitMemberResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadmitMemberResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadmitMemberResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RemoveMemberResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5468,6 +5845,66 @@ func (c *ClientWithResponses) DrainMemberWithResponse(ctx context.Context, id Me
 		return nil, err
 	}
 	return ParseDrainMemberResponse(rsp)
+}
+
+// ExpelMemberWithBodyWithResponse Expel a member for good
+//
+// Writes the document `tombstone/NODE_ID`: every member drops its links with
+// the node at once and takes it in no more with its key; the node is told
+// who, when and why, and stops. While the config store is down, the order is
+// signed by the node that answers, passed on to the others, and counts for 24
+// hours; it becomes a document as soon as the store is back. Refused without
+// `force`: the node that answers, and a member without which at most half of
+// the rest would be healthy. Refused always: the config home. Expelling a
+// node again changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+func (c *ClientWithResponses) ExpelMemberWithBodyWithResponse(ctx context.Context, id Name, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExpelMemberResponse, error) {
+	rsp, err := c.ExpelMemberWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExpelMemberResponse(rsp)
+}
+
+// ExpelMemberWithResponse Expel a member for good
+//
+// Writes the document `tombstone/NODE_ID`: every member drops its links with
+// the node at once and takes it in no more with its key; the node is told
+// who, when and why, and stops. While the config store is down, the order is
+// signed by the node that answers, passed on to the others, and counts for 24
+// hours; it becomes a document as soon as the store is back. Refused without
+// `force`: the node that answers, and a member without which at most half of
+// the rest would be healthy. Refused always: the config home. Expelling a
+// node again changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/members/{id}:expel (the `ExpelMember` operationId).
+func (c *ClientWithResponses) ExpelMemberWithResponse(ctx context.Context, id Name, body ExpelMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*ExpelMemberResponse, error) {
+	rsp, err := c.ExpelMember(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExpelMemberResponse(rsp)
+}
+
+// ReadmitMemberWithResponse Let an expelled node come back
+//
+// Deletes its tombstone. The node has stopped: start it again. Needs the
+// config store.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/members/{id}:readmit (the `ReadmitMember` operationId).
+func (c *ClientWithResponses) ReadmitMemberWithResponse(ctx context.Context, id Name, params *ReadmitMemberParams, reqEditors ...RequestEditorFn) (*ReadmitMemberResponse, error) {
+	rsp, err := c.ReadmitMember(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadmitMemberResponse(rsp)
 }
 
 // RemoveMemberWithResponse Take a dead or left member off the list
@@ -6430,6 +6867,81 @@ func ParseDrainMemberResponse(rsp *http.Response) (*DrainMemberResponse, error) 
 		}
 		response.ApplicationProblemJSONDefault = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParseExpelMemberResponse parses an HTTP response from a ExpelMemberWithResponse call
+func ParseExpelMemberResponse(rsp *http.Response) (*ExpelMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExpelMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Expulsion
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadmitMemberResponse parses an HTTP response from a ReadmitMemberWithResponse call
+func ParseReadmitMemberResponse(rsp *http.Response) (*ReadmitMemberResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadmitMemberResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		var headers ReadmitMemberResponse204Headers
+		if values := rsp.Header.Values("Muster-Revision"); len(values) > 0 {
+			var value int64
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Revision", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			}
+			headers.MusterRevision = &value
+		}
+		response.Headers204 = &headers
 	}
 
 	return response, nil

@@ -67,6 +67,8 @@ func TestCallsGoWhereTheyAreDocumented(t *testing.T) {
 		{func() error { _, err := c.Members(ctx); return err }, "GET /p/cluster/members", nil},
 		{func() error { _, err := c.Matrix(ctx); return err }, "GET /p/v1/members/matrix", nil},
 		{func() error { _, err := c.Member(ctx, "n1"); return err }, "GET /p/v1/members/n1", nil},
+		{func() error { _, err := c.Expel(ctx, "n3", client.ExpelOrder{Reason: "lost"}); return err }, "POST /p/v1/members/n3:expel", nil},
+		{func() error { _, err := c.Readmit(ctx, "n3", "found"); return err }, "POST /p/v1/members/n3:readmit?reason=found", nil},
 		{func() error { return c.Leave(ctx) }, "POST /p/v1/leave", nil},
 		{func() error { _, err := c.LoginCode(ctx); return err }, "POST /p/v1/logins", nil},
 		{func() error { _, err := c.Caller(ctx); return err }, "GET /p/v1/session", nil},
@@ -104,7 +106,10 @@ func TestCallsGoWhereTheyAreDocumented(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %q", step.want, name, header.Get(name), want)
 			}
 		}
-		if strings.Contains(step.want, "reason") && body != `{"a":1}` {
+		if strings.HasSuffix(step.want, ":expel") && body != `{"force":false,"reason":"lost"}` {
+			t.Errorf("order %q", body)
+		}
+		if strings.Contains(step.want, "reason=why") && body != `{"a":1}` {
 			t.Errorf("body %q", body)
 		}
 	}

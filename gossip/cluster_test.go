@@ -59,6 +59,7 @@ type node struct {
 	observed  map[string]bool
 	digest    string
 	dialError error
+	expelled  map[muster.NodeID]bool
 }
 
 // simulate runs f with a cluster in a bubble and ends every node after it.
@@ -122,7 +123,7 @@ func (c *cluster) run(self gossip.Self, host string) *node {
 	g, err := gossip.New(gossip.Config{
 		Self: n.self, Inbox: n.inbox, Link: n, Meta: n.facts, Profile: c.profile,
 		Digest: n.say, Observe: n.observe,
-		OnEvent: n.record, Metrics: n.registry,
+		OnEvent: n.record, Metrics: n.registry, Expelled: n.hasExpelled,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -137,6 +138,26 @@ func (c *cluster) run(self gossip.Self, host string) *node {
 	c.mu.Unlock()
 	c.nodes = append(c.nodes, n)
 	return n
+}
+
+func (n *node) hasExpelled(id muster.NodeID) (string, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return "for the test", n.expelled[id]
+}
+
+// expel makes n hold another node expelled, or not any more, and cut its route.
+func (n *node) expel(other *node, expelled bool) {
+	n.mu.Lock()
+	if n.expelled == nil {
+		n.expelled = map[muster.NodeID]bool{}
+	}
+	n.expelled[other.self.ID] = expelled
+	if expelled {
+		delete(n.routes, other.self.ID)
+	}
+	n.mu.Unlock()
+	n.g.Reconsider()
 }
 
 func (n *node) facts() gossip.Meta {

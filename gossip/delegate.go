@@ -91,8 +91,9 @@ func (d *delegate) probeFailed(name string) bool {
 // gate decides which members memberlist may take in: those whose address and meta
 // belong to their id. memberlist calls it under its lock, one call at a time.
 type gate struct {
-	metrics *metrics
-	known   map[string]string // id to meta that was verified; the same one comes often
+	metrics  *metrics
+	known    map[string]string // id to meta that was verified; the same one comes often
+	expelled func(muster.NodeID) (string, bool)
 }
 
 // maxKnown bounds the memory of the gate; past it, it starts anew.
@@ -101,14 +102,20 @@ const maxKnown = 4096
 var (
 	errForeignKey     = errors.New("meta is signed by the key of another node")
 	errForeignAddress = errors.New("address does not belong to the node id")
+	errExpelled       = errors.New("the node was expelled")
 )
 
-func newGate(m *metrics) *gate { return &gate{metrics: m, known: map[string]string{}} }
+func newGate(m *metrics) *gate {
+	return &gate{metrics: m, known: map[string]string{}, expelled: func(muster.NodeID) (string, bool) { return "", false }}
+}
 
 // NotifyAlive returns an error for what is not genuine.
 func (g *gate) NotifyAlive(n *memberlist.Node) error {
 	if n.Port != port || !addressOf(muster.NodeID(n.Name)).ip.Equal(n.Addr) {
 		return g.refuse("address", errForeignAddress)
+	}
+	if _, expelled := g.expelled(muster.NodeID(n.Name)); expelled {
+		return g.refuse("expelled", errExpelled)
 	}
 	if known, ok := g.known[n.Name]; ok && known == string(n.Meta) {
 		return nil

@@ -69,6 +69,12 @@ type Config struct {
 	// It must return at once. nil: nobody is told.
 	OnEvent func(Event)
 
+	// Expelled says why a node may not be a member, and false if it may. What others
+	// tell of such a node is ignored, and it is shown as expelled. It must return at
+	// once: memberlist asks under its lock. Call Reconsider when an answer changes.
+	// nil: nobody is.
+	Expelled func(muster.NodeID) (why string, expelled bool)
+
 	Log     *slog.Logger          // nil: silent
 	Metrics prometheus.Registerer // nil: none
 }
@@ -129,8 +135,10 @@ func New(cfg Config) (*Gossip, error) {
 	g.hearing = newHearing(tuning.probe)
 	cfg.Inbox.hearing = g.hearing
 	g.table = newTable(cfg.Self.ID, g.contacts)
+	g.table.expelled = g.expelled
 	g.metrics = newMetrics(g)
 	g.gate = newGate(g.metrics)
+	g.gate.expelled = g.expelled
 	return g, g.metrics.register(cfg.Metrics)
 }
 
@@ -311,6 +319,21 @@ func (g *Gossip) running() bool {
 
 // Refresh tells the others what Meta returns now.
 func (g *Gossip) Refresh() { raise(g.refresh) }
+
+// Reconsider makes the list show now what Expelled answers, and asks members about
+// whom else they know: what they told of a node while it was expelled was ignored.
+func (g *Gossip) Reconsider() {
+	g.hint()
+	raise(g.settle)
+}
+
+// expelled asks the configuration; a node does not judge itself.
+func (g *Gossip) expelled(id muster.NodeID) (string, bool) {
+	if g.cfg.Expelled == nil || id == g.cfg.Self.ID {
+		return "", false
+	}
+	return g.cfg.Expelled(id)
+}
 
 // Heal asks for an exchange of state with a member that is held dead, now rather
 // than in its turn. It does nothing for others.

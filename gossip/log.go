@@ -25,7 +25,8 @@ type lines struct{ log *slog.Logger }
 func (l lines) Write(p []byte) (int, error) {
 	level, text := parseLine(string(bytes.TrimSpace(p)))
 	ownQuestion := strings.HasSuffix(text, "from="+askerAddress)
-	if !ownQuestion && l.log.Enabled(context.Background(), level) {
+	stale := strings.HasSuffix(text, errExpelled.Error()) // counted; a stale peer says it with every exchange
+	if !ownQuestion && !stale && l.log.Enabled(context.Background(), level) {
 		l.log.Log(context.Background(), level, "memberlist reports", "text", muster.Printable(text))
 	}
 	return len(p), nil

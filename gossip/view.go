@@ -24,7 +24,7 @@ type View struct {
 	Role     muster.Role
 	Draining bool
 	Boot     muster.Boot
-	State    muster.State // alive, suspect, dead, left
+	State    muster.State // alive, suspect, dead, left, expelled
 	Since    time.Time    // of the state, by this node's clock
 	Reason   string       // for the state, in words
 	RTT      time.Duration
@@ -98,7 +98,7 @@ func (g *Gossip) update(ctx context.Context, buffer *bytes.Buffer) error {
 
 func (g *Gossip) tell(e Event) {
 	m := e.Member
-	if moved := e.From == "" || e.Updated; moved && !m.Self && m.Endpoint != "" && m.State != muster.StateLeft {
+	if moved := e.From == "" || e.Updated; moved && !m.Self && m.Endpoint != "" && m.State != muster.StateLeft && m.State != muster.StateExpelled {
 		g.cfg.Link.Learn(m.ID, m.Endpoint)
 	}
 	g.metrics.observe(e)
@@ -145,6 +145,7 @@ type entry struct {
 type table struct {
 	self     muster.NodeID
 	contacts *contacts
+	expelled func(muster.NodeID) (string, bool)
 
 	mu        sync.Mutex // never held while calling out
 	entries   map[muster.NodeID]*entry
@@ -157,6 +158,7 @@ func newTable(self muster.NodeID, contacts *contacts) *table {
 		contacts:  contacts,
 		entries:   map[muster.NodeID]*entry{},
 		forgotten: map[muster.NodeID]bool{},
+		expelled:  func(muster.NodeID) (string, bool) { return "", false },
 	}
 }
 
@@ -173,10 +175,31 @@ func (t *table) merge(now time.Time, records []record) []Event {
 		}
 	}
 	maps.DeleteFunc(t.forgotten, func(id muster.NodeID, _ bool) bool { return !seen[id] })
+	return append(events, t.mergeUnseenLocked(now, seen)...)
+}
+
+// mergeUnseenLocked takes in who was expelled or readmitted of those that memberlist
+// remembers no more.
+func (t *table) mergeUnseenLocked(now time.Time, seen map[muster.NodeID]bool) (events []Event) {
+	for id, e := range t.entries {
+		_, expelled := t.expelled(id)
+		if seen[id] || expelled == (e.State == muster.StateExpelled) {
+			continue
+		}
+		if event, changed := t.mergeOneLocked(now, record{id: id, state: muster.StateDead, meta: []byte(e.raw)}); changed {
+			events = append(events, event)
+		}
+	}
 	return events
 }
 
 func (t *table) mergeOneLocked(now time.Time, r record) (Event, bool) {
+	why, expelled := t.expelled(r.id)
+	if expelled {
+		r.state = muster.StateExpelled
+	} else {
+		why = ""
+	}
 	if t.forgotten[r.id] && r.state.Gone() {
 		return Event{}, false
 	}
@@ -197,7 +220,7 @@ func (t *table) mergeOneLocked(now time.Time, r record) (Event, bool) {
 		event.Took = now.Sub(before.Since)
 	}
 	if event.From != event.To || restarted {
-		e.Reason = cmp.Or(e.refusal(r.state, t.contacts.failure(r.id)), e.reason(now, r.state, restarted))
+		e.Reason = cmp.Or(why, e.refusal(r.state, t.contacts.failure(r.id)), e.reason(now, r.state, restarted))
 		e.State, e.Since = r.state, now
 	}
 	event.Member = e.View
@@ -223,6 +246,8 @@ func (e *entry) reason(now time.Time, to muster.State, restarted bool) string {
 	switch {
 	case to == muster.StateLeft:
 		return "said good-bye"
+	case to == muster.StateDead && e.State == muster.StateExpelled:
+		return "readmitted, and not heard of since"
 	case to == muster.StateDead:
 		return "no answer within the suspicion time"
 	case to == muster.StateSuspect && now.Sub(e.missed) < ownMiss:

@@ -18,7 +18,7 @@ type Evidence struct {
 	Self     bool
 	Draining bool // the member's own claim
 
-	Gossip muster.State // what SWIM says: alive, suspect, dead or left
+	Gossip muster.State // what SWIM says: alive, suspect, dead, left or expelled
 	Since  time.Time    // of the gossip state
 	Reason string       // of the gossip state
 

@@ -67,6 +67,14 @@ func (s *Seeker) Wake() {
 	}
 }
 
+// Pardon takes back that the node was expelled: whoever said so was behind the times.
+func (s *Seeker) Pardon() {
+	s.mu.Lock()
+	s.expelled = nil
+	s.mu.Unlock()
+	s.Wake()
+}
+
 // resume takes up the cluster that the data directory names.
 func (s *Seeker) resume() {
 	cluster := s.cfg.State.Cluster()

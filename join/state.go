@@ -81,6 +81,8 @@ type record struct {
 	Drain       *Drain              `json:"drain,omitempty"`
 	Accepted    []string            `json:"accepted_kids,omitempty"`
 	Retired     []muster.RetiredKey `json:"retired_kids,omitempty"` // latest first
+
+	Tombstones []muster.SignedTombstone `json:"tombstones,omitempty"`
 }
 
 // Open reads the state in a data directory, or makes a new node there, and
@@ -268,7 +270,7 @@ func (s *State) move(endpoint string) (before string, err error) {
 // that node can release it.
 func (s *State) Forget() error {
 	return s.update(func(r *record) error {
-		r.Cluster, r.Unconfirmed, r.Peers = Cluster{}, false, nil
+		r.Cluster, r.Unconfirmed, r.Peers, r.Tombstones = Cluster{}, false, nil, nil
 		return nil
 	})
 }

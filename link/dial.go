@@ -298,13 +298,32 @@ func (l *Link) meetServer(s *session, h handshake, endpoint string) (*conn, erro
 		return nil, err
 	}
 	if refused != nil {
-		return nil, refused
+		return nil, asOurs(refused, endpoint)
 	}
 	err = readVerdict(c)
-	if refused, ok := errors.AsType[*muster.Error](err); ok && refused.Code == muster.CodeClone {
-		l.alarm(refused)
+	if refused, ok := errors.AsType[*muster.Error](err); ok {
+		l.refusedBy(c.hello, refused)
 	}
 	return c, err
+}
+
+// asOurs keeps a caller from taking what we have against a peer for what the peer
+// has against us.
+func asOurs(refused *muster.Error, endpoint string) *muster.Error {
+	if refused.Code != muster.CodeExpelled {
+		return refused
+	}
+	return muster.Errorf(muster.CodeForbidden, "%s: this node does not talk to it: %s", endpoint, refused.Text).
+		WithFix("take the address off the join endpoints, or readmit the node: muster node readmit NODE_ID")
+}
+
+func (l *Link) refusedBy(peer Hello, why *muster.Error) {
+	if why.Code == muster.CodeClone {
+		l.alarm(why)
+	}
+	if l.cfg.OnRefused != nil {
+		l.cfg.OnRefused(peer, why)
+	}
 }
 
 // sendHello sends our HELLO, so that the other side knows who came even when we

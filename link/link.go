@@ -125,6 +125,10 @@ type Config struct {
 	// It must not block.
 	OnUp func(Hello)
 
+	// OnRefused is told what a peer that we dialled, and that Gate accepts, has against
+	// us. It must not block.
+	OnRefused func(by Hello, why *muster.Error)
+
 	// OnAlarm is told when another process with our identity was met. It must not block.
 	OnAlarm func(code muster.Code, text string)
 

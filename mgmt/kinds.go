@@ -7,7 +7,7 @@ import (
 )
 
 // checkKind holds writes of the kinds that muster itself reads against their
-// schema and role.
+// schema and role. Tombstones have a check of their own.
 func checkKind(who caller, w store.Write) error {
 	if w.Kind != auth.DenyKind {
 		return nil

@@ -82,6 +82,8 @@ type Config struct {
 	// Keys asks all live members which cookies they accept. nil: nobody is asked.
 	Keys func(ctx context.Context) []muster.NodeKeys
 
+	Expulsion Expulsion // nil: nobody can be expelled
+
 	Logins  Logins       // nil: no browser logins
 	UI      http.Handler // the dashboard's files below /ui/; nil: none
 	Link    http.Handler // GET LinkPath; nil: none

@@ -162,9 +162,15 @@ func readSpec(body io.Reader) ([]byte, error) {
 
 // apply runs one write and returns the change it made.
 func (h *handlers) apply(ctx context.Context, w store.Write) (*muster.Change, error) {
-	if err := checkKind(scopeOf(ctx).caller, w); err != nil {
+	who := scopeOf(ctx).caller
+	if err := errors.Join(checkKind(who, w), h.checkTombstone(who, w)); err != nil {
 		return nil, err
 	}
+	return h.commit(ctx, w)
+}
+
+// commit runs a write that may be made.
+func (h *handlers) commit(ctx context.Context, w store.Write) (*muster.Change, error) {
 	outcomes, err := h.cfg.Config.Apply(ctx, []store.Write{w})
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ import (
 func (n *node) newRoster() *roster {
 	return &roster{
 		table: n.memberTable, self: n.row, save: n.saveOthers, log: n.log,
-		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.forget.Load, read: n.strays, rows: n.state.Peers(),
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), fired: n.changed.fire, alive: n.live, gone: n.goesForGood, read: n.strays, rows: n.state.Peers(),
 	}
 }
 
@@ -32,6 +32,9 @@ func (n *node) newRoster() *roster {
 func (n *node) saveOthers() error {
 	return n.state.SetPeers(slices.DeleteFunc(n.rows(), func(m store.Member) bool { return m.ID == n.self.ID }))
 }
+
+// goesForGood reports whether this node has no row in the durable list any more.
+func (n *node) goesForGood() bool { return n.forget.Load() || n.ousted.Load() != nil }
 
 // memberTable returns the durable list, or nil before the cluster is known.
 func (n *node) memberTable() memberTable {
@@ -48,7 +51,7 @@ func (n *node) buildSeeker() (err error) {
 		ClusterName: n.cfg.ClusterName, Store: store.KindSQLite, StoreFixed: n.cfg.Store == StoreSQLite,
 		JoinEndpoints: n.cfg.JoinEndpoints, JoinNodeID: n.cfg.JoinNodeID,
 		Expect: n.cfg.BootstrapExpect, Formation: n.cfg.Formation,
-		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.leaving.Load,
+		Members: n.rows, Live: n.live, Holder: n.holder, Draining: n.leaving.Load, Expelled: n.graves.refusal,
 		Joined: n.joined, Gossip: func(ctx context.Context, ids ...muster.NodeID) error { return n.gossip.Join(ctx, ids...) },
 		Admitted: n.admitted, OnAlarm: n.alarm,
 		Log: n.log, Metrics: n.cfg.Metrics,
@@ -86,8 +89,8 @@ func (n *node) meet(ctx context.Context, endpoint string, target muster.NodeID) 
 
 func (n *node) buildLink(inbox *gossip.Inbox) (err error) {
 	n.link, err = link.New(link.Config{
-		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: n.seeker.Policy(),
-		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnAlarm: n.seeker.Policy().Sighted,
+		Self: n.self, Keys: n.cookies.linkKeys, Retired: n.cookies.retired, Facts: n.seeker.Facts, Gate: doorman{n},
+		Receiver: inbox, RPC: n.rpc(), OnUp: n.linkUp, OnRefused: n.refusedBy, OnAlarm: n.seeker.Policy().Sighted,
 		TLS: n.certs.Client(n.cfg.TLS.ServerName), Roots: n.certs.Roots, BindNames: n.cfg.TLS.ClientAuth == ClientAuthRequireName,
 		Dial: n.cfg.Dial, Loopback: n.bound.Addr().IsLoopback(), AllowedSpace: n.cfg.AllowedSpace,
 		Log: n.log, Metrics: n.cfg.Metrics,
@@ -99,7 +102,7 @@ func (n *node) buildGossip(inbox *gossip.Inbox) (err error) {
 	n.gossip, err = gossip.New(gossip.Config{
 		Self:  gossip.Self{ID: n.self.ID, Key: n.self.Key, Boot: n.self.Boot, Name: n.self.Name},
 		Inbox: inbox, Link: n.link, Meta: n.meta, Profile: gossip.Profile(n.cfg.Profile),
-		Digest: n.digest, Observe: n.observe, OnEvent: n.memberChanged,
+		Digest: n.digest, Observe: n.observe, OnEvent: n.memberChanged, Expelled: n.graves.why,
 		Log: n.log, Metrics: n.cfg.Metrics,
 	})
 	return err
@@ -117,7 +120,7 @@ func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
 		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, ClusterEvents: n.clusterEvents, Auth: newVerifier(n),
-		Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
+		Expulsion: n.graves, Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
@@ -139,6 +142,10 @@ func (n *node) allowedHosts() []string {
 
 // linkUp is told of every link whose HELLO has verified.
 func (n *node) linkUp(h link.Hello) {
+	if n.graves.has(h.ID) { // expelled during the handshake, after its links were dropped
+		n.link.Drop(h.ID)
+		return
+	}
 	n.keys.add(h.ID, h.PublicKey)
 	n.gossip.Heal(h.ID)
 }
@@ -235,7 +242,7 @@ func memberPhrase(e gossip.Event) (slog.Level, string) {
 }
 
 // rows shows everybody who belongs to the cluster to the seeker: whom gossip knows,
-// this node included, and whom only the durable list names.
+// this node included, and whom only the durable list names. Who was expelled does not.
 func (n *node) rows() (list []store.Member) {
 	for _, v := range n.gossip.Members() {
 		list = append(list, store.Member{
@@ -248,7 +255,7 @@ func (n *node) rows() (list []store.Member) {
 			list = append(list, row)
 		}
 	}
-	return list
+	return slices.DeleteFunc(list, func(m store.Member) bool { return n.graves.has(m.ID) })
 }
 
 // holder finds the live member with a name.

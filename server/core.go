@@ -60,7 +60,7 @@ func (n *node) joined(ctx context.Context, a join.Answer) error {
 // learn gives the link the ways to members that were named by somebody trusted.
 func (n *node) learn(members []store.Member) {
 	for _, m := range members {
-		if m.ID != n.self.ID && m.Endpoint != "" {
+		if m.ID != n.self.ID && m.Endpoint != "" && !n.graves.has(m.ID) {
 			n.link.Learn(m.ID, m.Endpoint)
 		}
 	}
@@ -185,6 +185,7 @@ func (n *node) configChanged(served replica.Served) {
 	if slices.ContainsFunc(served.Changes, func(c muster.Change) bool { return c.Kind == auth.DenyKind }) {
 		n.api.Recheck()
 	}
+	n.graves.changedBy(served.Changes)
 	for _, c := range served.Changes {
 		if c.Chain == (muster.Hash{}) {
 			continue // the first copy of what was there before: no news

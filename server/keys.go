@@ -40,9 +40,9 @@ func (n *node) serveKeys(w http.ResponseWriter, _ *http.Request) {
 }
 
 // memberKeys asks all members at the same time, and says of those that are gone or
-// do not answer why nothing is known of them.
+// do not answer why nothing is known of them. Expelled nodes shall learn no cookie.
 func (n *node) memberKeys(ctx context.Context) []muster.NodeKeys {
-	members := n.members()
+	members := slices.DeleteFunc(n.members(), func(m muster.Member) bool { return m.State == muster.StateExpelled })
 	list := make([]muster.NodeKeys, len(members))
 	var calls sync.WaitGroup
 	for i, m := range members {

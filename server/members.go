@@ -36,8 +36,10 @@ func (n *node) members() []muster.Member {
 	for _, row := range n.roster.list() {
 		if !seen[row.ID] {
 			list = append(list, n.unseen(row))
+			seen[row.ID] = true
 		}
 	}
+	list = append(list, n.buried(seen)...)
 	n.stale(list)
 	slices.SortFunc(list, func(a, b muster.Member) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -60,6 +62,9 @@ func (n *node) member(v gossip.View) muster.Member {
 		}
 	}
 	verdict := health.Judge(e)
+	if why := n.ownTombstone(); v.Self && why != nil {
+		verdict = health.Verdict{State: muster.StateExpelled, Since: n.begun, Reason: why.Text}
+	}
 	facts := n.facts.of(v)
 	if facts.Drain != nil && verdict.State == muster.StateDraining {
 		verdict.Since, verdict.Reason = facts.Drain.Since, drainReason(*facts.Drain)
@@ -83,7 +88,23 @@ func (n *node) unseen(row store.Member) muster.Member {
 	if row.State == muster.StateLeft {
 		m.State, m.Reason = muster.StateLeft, "said good-bye"
 	}
+	if e, ok := n.graves.Expelled(row.ID); ok {
+		m.State, m.Reason, m.Since = muster.StateExpelled, e.Sentence(), e.At
+	}
 	return m
+}
+
+// buried shows the expelled nodes that neither gossip nor the durable list knows.
+func (n *node) buried(seen map[muster.NodeID]bool) (list []muster.Member) {
+	for id, e := range n.graves.list() {
+		if !seen[id] {
+			list = append(list, muster.Member{
+				ID: id, Name: e.Name, State: muster.StateExpelled, Reason: e.Sentence(), Since: e.At,
+				Tags: map[string]string{}, DiscoveredBy: "config",
+			})
+		}
+	}
+	return list
 }
 
 // discoveredBy says how this node learned of a member: by the method that named

@@ -57,6 +57,7 @@ type node struct {
 	damper  *damper
 	keys    *keybook
 	cookies *keyring
+	graves  *graves
 	journal *journal.Journal
 	changed *signal
 	logins  *auth.Logins
@@ -66,7 +67,9 @@ type node struct {
 	core    atomic.Pointer[core] // nil until the cluster is known
 	group   *group
 	leaving atomic.Bool
-	forget  atomic.Bool // leave for good
+	forget  atomic.Bool                  // leave for good
+	ousted  atomic.Pointer[muster.Error] // why this node must go; nil: it need not
+	accused atomic.Bool                  // a member calls it expelled, and that is being weighed
 	stop    context.CancelFunc
 }
 
@@ -167,6 +170,7 @@ func (n *node) build() error {
 	n.cookies, n.logins = cookies, auth.NewLogins(cookies.now)
 	n.facts, n.lookout = newFactbook(n), newLookout(n)
 	n.damper = newDamper(n)
+	n.graves = newGraves(n)
 	n.roster = n.newRoster()
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
@@ -197,6 +201,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("lookout", n.lookout.run)
 	n.group.run("damper", n.damper.run)
 	n.group.run("cookies", n.cookies.run)
+	n.group.run("tombstones", n.graves.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.group.run("reaping", n.reap)
 	n.server.started.fire()

@@ -82,7 +82,7 @@ func cleanOutlook(o health.Outlook) (health.Outlook, error) {
 		return o, fmt.Errorf("%w: it tells of %d members", errOutlook, len(o.Sights))
 	}
 	for i, s := range o.Sights {
-		known := slices.Contains([]muster.State{muster.StateAlive, muster.StateSuspect, muster.StateDead, muster.StateLeft}, s.State)
+		known := slices.Contains([]muster.State{muster.StateAlive, muster.StateSuspect, muster.StateDead, muster.StateLeft, muster.StateExpelled}, s.State)
 		if !s.ID.Valid() || !known || len(s.Trouble) > 3 {
 			return o, fmt.Errorf("%w: sight %d", errOutlook, i)
 		}

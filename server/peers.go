@@ -59,6 +59,7 @@ func (n *node) rpc() http.Handler {
 	members.HandleFunc("GET "+factsPath, n.facts.serve)
 	members.HandleFunc("GET "+keysPath, n.serveKeys)
 	members.HandleFunc("GET "+eventsPath, n.serveEvents)
+	members.HandleFunc("POST "+tombstonesPath, n.graves.serve)
 	members.HandleFunc("POST "+drainPath, n.serveOrder(n.drain))
 	members.HandleFunc("POST "+resumePath, n.serveOrder(n.resume))
 	members.HandleFunc("POST "+removePath, n.serveRemove)

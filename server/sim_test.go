@@ -41,7 +41,8 @@ type sim struct {
 	shared *memory.Store // a database all nodes reach; nil: they keep their own
 	client *http.Client
 
-	logs func(node string) *slog.Logger // of the nodes
+	logs  func(node string) *slog.Logger // of the nodes
+	quits []func()                       // ends of hand-made peers
 
 	mu     sync.Mutex
 	conns  []*memory.Store // of the nodes to the database

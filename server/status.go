@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -49,25 +50,27 @@ func (n *node) Status() muster.Status {
 		},
 		Store: n.storeStatus(r), Discovery: n.discoveryStatus(),
 		Converged: converged, ViewHash: viewHash(members),
-		Problems: slices.Concat(trouble, missing(members), n.cookies.problems(), skewed(members), n.warnings()),
+		Problems: slices.Concat(trouble, missing(members), n.expelledProblems(), n.cookies.problems(), skewed(members), n.warnings()),
 		Version:  n.cfg.Version, Uptime: time.Since(n.begun).Seconds(),
 	}
 }
 
 // size is the durable size of the cluster: members that left for a restart count,
-// and so does one that has just joined and whose row is on its way.
+// and so does one that has just joined and whose row is on its way. Expelled ones
+// do not.
 func (n *node) size() int {
 	if n.state.Cluster().ID == "" {
 		return n.cfg.BootstrapExpect
 	}
-	rows := n.roster.list()
-	size := len(rows)
-	for _, id := range append(n.live(), n.self.ID) {
-		if !slices.ContainsFunc(rows, func(m store.Member) bool { return m.ID == id }) {
-			size++
-		}
+	counted := map[muster.NodeID]bool{n.self.ID: true}
+	for _, id := range n.live() {
+		counted[id] = true
 	}
-	return size
+	for _, m := range n.roster.list() {
+		counted[m.ID] = true
+	}
+	maps.DeleteFunc(counted, func(id muster.NodeID, _ bool) bool { return n.graves.has(id) })
+	return len(counted)
 }
 
 func (n *node) mode() string {
@@ -80,6 +83,8 @@ func (n *node) mode() string {
 // stage says how far this node's own life has come.
 func (n *node) stage(r replica.Status) muster.NodeState {
 	switch {
+	case n.ownTombstone() != nil:
+		return muster.NodeExpelled
 	case n.isDraining():
 		return muster.NodeDraining
 	case n.state.Cluster().ID == "" && n.seeker.Status().Stage == join.StageForming:
@@ -95,7 +100,7 @@ func (n *node) stage(r replica.Status) muster.NodeState {
 // settled reports whether the node has met the others, has none, or has waited
 // long enough for them.
 func (n *node) settled() bool {
-	if n.state.Cluster().ID == "" || n.core.Load() == nil {
+	if n.state.Cluster().ID == "" || n.core.Load() == nil || n.ownTombstone() != nil {
 		return false
 	}
 	if len(n.live()) > 0 {
@@ -112,7 +117,7 @@ func (n *node) dismissed() bool {
 
 func (n *node) expectsOthers() bool {
 	return slices.ContainsFunc(n.roster.list(), func(m store.Member) bool {
-		return m.ID != n.self.ID && m.State == muster.StateAlive
+		return m.ID != n.self.ID && m.State == muster.StateAlive && !n.graves.has(m.ID)
 	})
 }
 
@@ -221,6 +226,9 @@ func (n *node) Conditions() []muster.Condition {
 			joined.Fix = st.Problems[0].Fix
 		}
 	}
+	if why := n.ownTombstone(); why != nil {
+		joined = muster.Condition{Code: why.Code, Since: n.begun, Text: why.Text, Fix: why.Advice()}
+	}
 	synced := muster.Condition{Code: muster.CodeNotSynced, OK: r.Source != "", Since: r.Since, Text: "configuration from " + r.Source}
 	if !synced.OK {
 		synced.Text = "no configuration yet"
@@ -267,6 +275,9 @@ func (n *node) View() *config.Snapshot {
 
 // Apply writes through the replica. See mgmt.ConfigStore.
 func (n *node) Apply(ctx context.Context, writes []store.Write) ([]store.Outcome, error) {
+	if why := n.ousted.Load(); why != nil {
+		return nil, why
+	}
 	c := n.core.Load()
 	if c == nil {
 		return nil, n.notFormed()

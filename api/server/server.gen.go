@@ -82,6 +82,12 @@ type ServerInterface interface {
 	// DrainMember Let a member take no new work
 	// (POST /v1/members/{id}:drain)
 	DrainMember(w http.ResponseWriter, r *http.Request, id MemberPath, params DrainMemberParams)
+	// ExpelMember Expel a member for good
+	// (POST /v1/members/{id}:expel)
+	ExpelMember(w http.ResponseWriter, r *http.Request, id Name)
+	// ReadmitMember Let an expelled node come back
+	// (POST /v1/members/{id}:readmit)
+	ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams)
 	// RemoveMember Take a dead or left member off the list
 	// (POST /v1/members/{id}:remove)
 	RemoveMember(w http.ResponseWriter, r *http.Request, id MemberPath, params RemoveMemberParams)
@@ -238,6 +244,18 @@ func (_ Unimplemented) GetMember(w http.ResponseWriter, r *http.Request, id Memb
 // DrainMember Let a member take no new work
 // (POST /v1/members/{id}:drain)
 func (_ Unimplemented) DrainMember(w http.ResponseWriter, r *http.Request, id MemberPath, params DrainMemberParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ExpelMember Expel a member for good
+// (POST /v1/members/{id}:expel)
+func (_ Unimplemented) ExpelMember(w http.ResponseWriter, r *http.Request, id Name) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// ReadmitMember Let an expelled node come back
+// (POST /v1/members/{id}:readmit)
+func (_ Unimplemented) ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -1424,6 +1442,74 @@ func (siw *ServerInterfaceWrapper) DrainMember(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// ExpelMember operation middleware
+func (siw *ServerInterfaceWrapper) ExpelMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ExpelMember(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ReadmitMember operation middleware
+func (siw *ServerInterfaceWrapper) ReadmitMember(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id Name
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", chi.URLParam(r, "id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReadmitMemberParams
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", r.URL.Query(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ReadmitMember(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RemoveMember operation middleware
 func (siw *ServerInterfaceWrapper) RemoveMember(w http.ResponseWriter, r *http.Request) {
 
@@ -1810,6 +1896,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Post(options.BaseURL+"/v1/members/{id}:remove", wrapper.RemoveMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:expel", wrapper.ExpelMember)
+	})
+	r.Group(func(r chi.Router) {
+		r.Post(options.BaseURL+"/v1/members/{id}:readmit", wrapper.ReadmitMember)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/members:reap", wrapper.ListReapable)
@@ -2863,6 +2955,88 @@ func (response DrainMemberdefaultApplicationProblemPlusJSONResponse) VisitDrainM
 	return err
 }
 
+type ExpelMemberRequestObject struct {
+	ID   Name `json:"id"`
+	Body *ExpelMemberJSONRequestBody
+}
+
+type ExpelMemberResponseObject interface {
+	VisitExpelMemberResponse(w http.ResponseWriter) error
+}
+
+type ExpelMember200JSONResponse Expulsion
+
+func (response ExpelMember200JSONResponse) VisitExpelMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExpelMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExpelMemberdefaultApplicationProblemPlusJSONResponse) VisitExpelMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadmitMemberRequestObject struct {
+	ID     Name `json:"id"`
+	Params ReadmitMemberParams
+}
+
+type ReadmitMemberResponseObject interface {
+	VisitReadmitMemberResponse(w http.ResponseWriter) error
+}
+
+type ReadmitMember204ResponseHeaders struct {
+	MusterRevision *int64
+}
+
+type ReadmitMember204Response struct {
+	Headers ReadmitMember204ResponseHeaders
+}
+
+func (response ReadmitMember204Response) VisitReadmitMemberResponse(w http.ResponseWriter) error {
+	if response.Headers.MusterRevision != nil {
+		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	w.WriteHeader(204)
+	return nil
+}
+
+type ReadmitMemberdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadmitMemberdefaultApplicationProblemPlusJSONResponse) VisitReadmitMemberResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RemoveMemberRequestObject struct {
 	ID     MemberPath `json:"id"`
 	Params RemoveMemberParams
@@ -3303,6 +3477,12 @@ type StrictServerInterface interface {
 	// DrainMember Let a member take no new work
 	// (POST /v1/members/{id}:drain)
 	DrainMember(ctx context.Context, request DrainMemberRequestObject) (DrainMemberResponseObject, error)
+	// ExpelMember Expel a member for good
+	// (POST /v1/members/{id}:expel)
+	ExpelMember(ctx context.Context, request ExpelMemberRequestObject) (ExpelMemberResponseObject, error)
+	// ReadmitMember Let an expelled node come back
+	// (POST /v1/members/{id}:readmit)
+	ReadmitMember(ctx context.Context, request ReadmitMemberRequestObject) (ReadmitMemberResponseObject, error)
 	// RemoveMember Take a dead or left member off the list
 	// (POST /v1/members/{id}:remove)
 	RemoveMember(ctx context.Context, request RemoveMemberRequestObject) (RemoveMemberResponseObject, error)
@@ -3905,6 +4085,66 @@ func (sh *strictHandler) DrainMember(w http.ResponseWriter, r *http.Request, id 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(DrainMemberResponseObject); ok {
 		if err := validResponse.VisitDrainMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExpelMember operation middleware
+func (sh *strictHandler) ExpelMember(w http.ResponseWriter, r *http.Request, id Name) {
+	var request ExpelMemberRequestObject
+
+	request.ID = id
+
+	var body ExpelMemberJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ExpelMember(ctx, request.(ExpelMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExpelMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ExpelMemberResponseObject); ok {
+		if err := validResponse.VisitExpelMemberResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReadmitMember operation middleware
+func (sh *strictHandler) ReadmitMember(w http.ResponseWriter, r *http.Request, id Name, params ReadmitMemberParams) {
+	var request ReadmitMemberRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadmitMember(ctx, request.(ReadmitMemberRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadmitMember")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ReadmitMemberResponseObject); ok {
+		if err := validResponse.VisitReadmitMemberResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

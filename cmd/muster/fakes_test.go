@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"log/slog"
 	"slices"
@@ -313,6 +314,23 @@ func (c *fakeCluster) Remove(ctx context.Context, name, reason string) error {
 	}
 	c.orders = append(c.orders, "remove "+name+" "+reason)
 	return err
+}
+
+func (c *fakeCluster) Expel(ctx context.Context, name string, o client.ExpelOrder) (muster.Expulsion, error) {
+	m, err := c.Member(ctx, name)
+	if err == nil && m.Self && !o.Force {
+		return muster.Expulsion{}, muster.Errorf(muster.CodeExpelUnsafe, "%s is the node that answers: it would stop", m.Name)
+	}
+	c.orders = append(c.orders, fmt.Sprintf("expel %s %s %v", name, o.Reason, o.Force))
+	return muster.Expulsion{
+		Tombstone: muster.Tombstone{NodeID: m.ID, Name: m.Name, Reason: o.Reason, At: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), By: "ada/1", KIDs: []string{"9f3a41c0"}},
+		Rev:       8,
+	}, err
+}
+
+func (c *fakeCluster) Readmit(_ context.Context, name, reason string) (int64, error) {
+	c.orders = append(c.orders, "readmit "+name+" "+reason)
+	return 9, nil
 }
 
 func (c *fakeCluster) Reapable(context.Context) (muster.ReapPlan, error) { return c.plan, nil }

@@ -21,9 +21,9 @@ func (a *app) nodeCommand() *cobra.Command {
 	}
 	asGroup(cmd)
 	cmd.AddCommand(
-		a.nodeShowCommand(),
+		a.nodeListCommand(), a.nodeShowCommand(),
 		a.nodeDrainCommand(), a.nodeResumeCommand(), a.nodeRemoveCommand(),
-		a.nodeReapCommand(),
+		a.nodeReapCommand(), a.nodeExpelCommand(), a.nodeReadmitCommand(),
 	)
 	return cmd
 }

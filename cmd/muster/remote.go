@@ -38,6 +38,8 @@ type cluster interface {
 	Drain(ctx context.Context, idOrName string, o client.Order) (muster.Member, error)
 	Resume(ctx context.Context, idOrName string, o client.Order) (muster.Member, error)
 	Remove(ctx context.Context, idOrName, reason string) error
+	Expel(ctx context.Context, idOrName string, o client.ExpelOrder) (muster.Expulsion, error)
+	Readmit(ctx context.Context, idOrName, reason string) (int64, error)
 	Reapable(ctx context.Context) (muster.ReapPlan, error)
 	Cluster(ctx context.Context) (muster.ClusterInfo, error)
 	Form(ctx context.Context) (muster.ClusterInfo, error)

@@ -266,6 +266,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/members/{id}:expel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Expel a member for good
+         * @description Writes the document `tombstone/NODE_ID`: every member drops its links with
+         *     the node at once and takes it in no more with its key; the node is told
+         *     who, when and why, and stops. While the config store is down, the order is
+         *     signed by the node that answers, passed on to the others, and counts for 24
+         *     hours; it becomes a document as soon as the store is back. Refused without
+         *     `force`: the node that answers, and a member without which at most half of
+         *     the rest would be healthy. Refused always: the config home. Expelling a
+         *     node again changes nothing.
+         */
+        post: operations["expelMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/members/{id}:readmit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let an expelled node come back
+         * @description Deletes its tombstone. The node has stopped: start it again. Needs the
+         *     config store.
+         */
+        post: operations["readmitMember"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/members:reap": {
         parameters: {
             query?: never;
@@ -632,7 +680,7 @@ export interface components {
             /** @description `standalone` or `cluster`. */
             mode: string;
             /** @enum {string} */
-            state: "starting" | "forming" | "joining" | "syncing" | "ready" | "draining";
+            state: "starting" | "forming" | "joining" | "syncing" | "ready" | "draining" | "expelled";
             is_leader: boolean;
             leader_id: string;
             leader_address?: string;
@@ -851,6 +899,39 @@ export interface components {
         };
         Tags: {
             [key: string]: string;
+        };
+        ExpelOrder: {
+            /** @description Why; the node is told, and the history keeps it. */
+            reason: string;
+            /** @description Also the node that answers, and one without which at most half of the rest is healthy. */
+            force?: boolean;
+        };
+        /** @description A node that was expelled. */
+        Expulsion: {
+            node_id: string;
+            /** @description That it had. */
+            name?: string;
+            reason?: string;
+            /** Format: date-time */
+            at: string;
+            /** @description The operator, as in the history. */
+            by: string;
+            /** @description The node that took the order. */
+            via?: string;
+            /** @description The cookies that the machine knows, by their key ids. */
+            kids?: string[];
+            /** @description Signed by a member while the config store is down. */
+            provisional: boolean;
+            /**
+             * Format: date-time
+             * @description When a provisional one ceases to count.
+             */
+            expires?: string;
+            /**
+             * Format: int64
+             * @description Of its document; 0 if it is provisional.
+             */
+            rev: number;
         };
         /** @description The cookies that a member accepts, by their key ids. */
         NodeKeys: {
@@ -1563,6 +1644,60 @@ export interface operations {
             /** @description It is off the list. */
             204: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    expelMember: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its node id, an unambiguous start of it, or its name; a whole node id may be of a node that is no member. */
+                id: components["schemas"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExpelOrder"];
+            };
+        };
+        responses: {
+            /** @description It is expelled. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Expulsion"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    readmitMember: {
+        parameters: {
+            query?: {
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+            };
+            header?: never;
+            path: {
+                /** @description Its node id, an unambiguous start of it, or the name that it had. */
+                id: components["schemas"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It may come back. */
+            204: {
+                headers: {
+                    "Muster-Revision": components["headers"]["Revision"];
                     [name: string]: unknown;
                 };
                 content?: never;
