@@ -68,4 +68,4 @@ func Calmed(self muster.NodeID, packet []byte) []byte {
 }
 
 // CalmExchange is calmExchange.
-func CalmExchange(message []byte) { calmExchange(message) }
+func CalmExchange(message []byte, peer muster.NodeID) { calmExchange(message, peer) }

@@ -177,7 +177,7 @@ func FuzzCalmedPacketIsNoLongerThanItWas(f *testing.F) {
 		if got := gossip.Calmed("me", bytes.Clone(packet)); len(got) > len(packet) {
 			t.Errorf("%x becomes %x", packet, got)
 		}
-		gossip.CalmExchange(bytes.Clone(packet))
+		gossip.CalmExchange(bytes.Clone(packet), "x")
 	})
 }
 
@@ -192,8 +192,13 @@ func TestStateThatGoesOutBlamesNobody(t *testing.T) {
 		return b
 	}
 	got := exchange(0, 1, 2, 3)
-	gossip.CalmExchange(got)
+	gossip.CalmExchange(got, "y")
 	if want := exchange(0, 0, 0, 3); !bytes.Equal(got, want) {
 		t.Errorf("alive, suspect, dead and left go out as %x, want alive, alive, alive and left", got)
+	}
+	got = exchange(0, 1, 2, 3)
+	gossip.CalmExchange(got, "x")
+	if want := exchange(0, 1, 2, 3); !bytes.Equal(got, want) {
+		t.Errorf("the peer itself is told %x, want what this node holds of it: it alone can refute it", got)
 	}
 }

@@ -149,11 +149,11 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 // Write sends a message, which memberlist writes in one piece, without what this node
-// cannot know.
+// cannot know of others than the peer.
 func (s *stream) Write(p []byte) (int, error) {
 	if h := s.inbox.hearing; h != nil && !h.sound(time.Now()) {
 		p = bytes.Clone(p)
-		calmExchange(p)
+		calmExchange(p, s.peer)
 	}
 	return s.Conn.Write(p)
 }

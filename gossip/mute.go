@@ -152,8 +152,10 @@ func (t *Transport) calm(packet []byte) []byte {
 
 // calmExchange makes alive of suspect and dead in the state that goes out with an
 // exchange, in place. Who knows better is not moved by it: of two claims of one
-// incarnation the worse one wins.
-func calmExchange(message []byte) {
+// incarnation the worse one wins. What is said of the peer itself stays: it alone can
+// refute it, and a node that holds everybody dead probes nobody and hears no answer
+// before somebody does.
+func calmExchange(message []byte, peer muster.NodeID) {
 	if len(message) == 0 || message[0] != packetPushPull {
 		return
 	}
@@ -168,16 +170,31 @@ func calmExchange(message []byte) {
 		return err
 	})
 	for ; err == nil && nodes > 0; nodes-- {
-		err = r.fields(func(key string) error {
-			if key != "State" {
-				return r.skip()
-			}
-			at := r.rest
-			n, err := r.uint()
-			if s := stateOf(n); err == nil && at[0] < 0x80 && (s == muster.StateSuspect || s == muster.StateDead) {
-				at[0] = 0
-			}
-			return err
-		})
+		err = calmNode(r, peer)
 	}
+}
+
+// calmNode reads one node of a state and calms what is said of it.
+func calmNode(r *msgpack, peer muster.NodeID) error {
+	var name, state []byte
+	err := r.fields(func(key string) (err error) {
+		switch key {
+		case "Name":
+			name, err = r.bytes()
+		case "State":
+			at := r.rest
+			n, bad := r.uint()
+			if s := stateOf(n); bad == nil && at[0] < 0x80 && (s == muster.StateSuspect || s == muster.StateDead) {
+				state = at[:1]
+			}
+			err = bad
+		default:
+			err = r.skip()
+		}
+		return err
+	})
+	if err == nil && len(state) > 0 && muster.NodeID(name) != peer {
+		state[0] = 0
+	}
+	return err
 }

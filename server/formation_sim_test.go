@@ -144,7 +144,7 @@ func TestSimulatedMemberAtANewAddressIsKnownToAll(t *testing.T) {
 		s.formed(5*time.Second, a, b, c)
 		id := c.server.Status().NodeID
 		c.stop()
-		c.name = "n3-moved"
+		c.host = "n3-moved"
 		c.change = func(cfg *server.Config) { cfg.NodeName = "n3"; joining(a)(cfg) }
 		c.start()
 		<-c.server.Ready()
@@ -179,7 +179,7 @@ func TestSimulatedWholeClusterAtNewAddressesFindsItself(t *testing.T) {
 		moved := &phonebook{}
 		for _, n := range nodes {
 			name := n.name
-			n.name += "-moved"
+			n.host += "-moved"
 			n.change = func(cfg *server.Config) {
 				cfg.NodeName, cfg.BootstrapExpect, cfg.Discovery = name, 3, []discovery.Source{moved}
 			}
