@@ -49,7 +49,7 @@ type hearing struct {
 	word   time.Time                   // when the last answer came in, late or not
 	answer time.Time                   // when the last probe was answered in time
 	quiet  time.Time                   // no accusations before
-	pinged map[muster.NodeID]time.Time // when each member was last asked
+	pinged map[muster.NodeID]time.Time // when each member was asked first of those times that it left unanswered
 	silent map[muster.NodeID]bool      // who has not answered in time since answer
 	last   []outcome                   // the last probes, oldest first
 	late   time.Time                   // since when most probes are lost; zero: they are not
@@ -87,6 +87,7 @@ func (h *hearing) answered(id muster.NodeID, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answer = now
+	delete(h.pinged, id)
 	clear(h.silent)
 	h.noteLocked(outcome{id, false}, now)
 }
@@ -119,11 +120,14 @@ func (h *hearing) noteLocked(o outcome, now time.Time) {
 	h.quiet = now.Add(quarantineProbes * h.probe)
 }
 
-// asked notes that a probe was sent.
+// asked notes that a probe was sent. What was left unanswered long ago says nothing of
+// now.
 func (h *hearing) asked(id muster.NodeID, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.pinged[id] = now
+	if first, waiting := h.pinged[id]; !waiting || now.Sub(first) > silenceProbes*h.probe {
+		h.pinged[id] = now
+	}
 }
 
 func (h *hearing) forget(id muster.NodeID) {
@@ -134,8 +138,8 @@ func (h *hearing) forget(id muster.NodeID) {
 }
 
 // mayAccuse reports whether this node hears enough to blame a member: somebody has
-// answered since the member was asked, nobody else has fallen silent with it, and there
-// was no silence of late.
+// answered since the member first left a question unanswered, nobody else has fallen
+// silent with it, and there was no silence of late.
 func (h *hearing) mayAccuse(id muster.NodeID, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -18,9 +18,9 @@ import (
 // Timing of the lookout.
 const (
 	lookTick   = 250 * time.Millisecond
-	lookPeriod = 5 * time.Second        // between two looks at one member
-	lookSpread = 100 * time.Millisecond // per member, where that makes the period longer
-	lookAgain  = 500 * time.Millisecond // after a failure, and between two questions that were hinted at
+	lookPeriod = 6200 * time.Millisecond // between two looks at one member
+	lookSpread = 100 * time.Millisecond  // per member, where that makes the period longer
+	lookAgain  = 500 * time.Millisecond  // after a failure, and between two questions that were hinted at
 	lookLimit  = 1500 * time.Millisecond
 	// looksAtOnce bounds members that are looked at at the same time.
 	looksAtOnce = 8
