@@ -287,6 +287,14 @@ func (r *Replica) Changes(ctx context.Context, after int64, limit int) ([]muster
 	return upTo(changes, r.position().Rev), nil
 }
 
+// History returns changes that this node serves, newest first, from the store.
+func (r *Replica) History(ctx context.Context, p store.Past) (store.History, error) {
+	if next := r.position().Rev + 1; p.Before <= 0 || p.Before > next {
+		p.Before = next
+	}
+	return r.cfg.Store.History(ctx, p)
+}
+
 func clampLimit(limit int) int {
 	if limit <= 0 {
 		return store.MaxChanges

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -122,6 +123,26 @@ func Limit(limit int) int {
 		return MaxChanges
 	}
 	return limit
+}
+
+// Bounds returns p with every field set: what 0 stands for is spelled out.
+func (p Past) Bounds() Past {
+	most := MaxChanges
+	if p.Specs {
+		most = MaxSpecs
+	}
+	if p.Limit <= 0 || p.Limit > most {
+		p.Limit = most
+	}
+	if p.Before <= 0 {
+		p.Before = math.MaxInt64
+	}
+	return p
+}
+
+// Wants reports whether a change fits.
+func (p Past) Wants(c muster.Change) bool {
+	return (p.Before <= 0 || c.Rev < p.Before) && (p.Kind == "" || c.Kind == p.Kind) && (p.Name == "" || c.Name == p.Name)
 }
 
 // Check reports a member that no store can hold.
