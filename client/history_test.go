@@ -58,4 +58,3 @@ func TestHistoryIsAskedForAsDocumented(t *testing.T) {
 		t.Errorf("a bad name: %v, asked %q", err, got)
 	}
 }
-
