@@ -164,7 +164,7 @@ func (h *handlers) together(ctx context.Context, writes []store.Write, dry bool)
 	if err != nil {
 		return api.ConfigOutcome{}, -1, err
 	}
-	if i := culprit(outcomes); i >= 0 {
+	if i := culprit(outcomes, writes); i >= 0 {
 		return api.ConfigOutcome{}, i, &conflictError{outcomes[i].Err, outcomes[i].Current}
 	}
 	results := make([]api.ConfigResult, len(writes))
@@ -209,12 +209,11 @@ func (rehearsal) ChangeOf(string) (*muster.Change, error) { return nil, nil }
 // Record implements store.Tx.
 func (rehearsal) Record(muster.Change, *muster.Document) error { return nil }
 
-// culprit returns the write for which a group was refused, or -1. The others have
-// its text within theirs.
-func culprit(outcomes []store.Outcome) int {
+// culprit returns the write for which a group was refused, or -1.
+func culprit(outcomes []store.Outcome, writes []store.Write) int {
 	at := -1
 	for i, o := range outcomes {
-		if o.Err != nil && (at < 0 || len(o.Err.Text) < len(outcomes[at].Err.Text)) {
+		if o.Err != nil && (at < 0 || !o.Bystander(writes[i])) {
 			at = i
 		}
 	}

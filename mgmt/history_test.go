@@ -125,6 +125,7 @@ func TestForgottenHistoryIsGone(t *testing.T) {
 	if d := decode[api.DocumentDiff](t, s.want(t, 200, get("/v1/revisions/4/diff?to=6&kind=route&name=other"))); !d.Equal || string(d.From.Spec) != `[2]` {
 		t.Errorf("route/other: %+v", d)
 	}
+	s.compact(t, 5)
 	if d := decode[api.DocumentDiff](t, s.want(t, 200, get("/v1/revisions/6/diff"))); d.From.Exists || string(d.To.Spec) != `{"w":3}` {
 		t.Errorf("the creation: %+v", d)
 	}

@@ -82,9 +82,17 @@ func Refuse(group []Write, outcomes []Outcome, refused int) {
 	cause := outcomes[refused].Err
 	for i := range group {
 		if i != refused {
-			outcomes[i] = Outcome{Err: muster.Errorf(cause.Code, "%s was not written, since its group was refused: %s", group[i].subject(), cause.Text)}
+			outcomes[i] = Outcome{Err: muster.Errorf(cause.Code, "%s%s%s", group[i].subject(), bystander, cause.Text)}
 		}
 	}
+}
+
+const bystander = " was not written, since its group was refused: "
+
+// Bystander reports whether a write was refused only because another one of its group
+// was.
+func (o Outcome) Bystander(w Write) bool {
+	return o.Err != nil && strings.HasPrefix(o.Err.Text, w.subject()+bystander)
 }
 
 // Groups cuts writes into the runs that are applied all or none.

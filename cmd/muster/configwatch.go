@@ -110,11 +110,11 @@ func (w *configWatch) once(ctx context.Context) error {
 	}
 	defer cancel()
 	if w.after < 0 {
-		_, rev, err := c.ConfigList(ctx, "muster-watch") // an empty list tells the revision
+		status, _, err := c.StatusWhen(ctx, client.When{})
 		if err != nil {
 			return err
 		}
-		w.after = rev
+		w.after = status.Config.Rev
 	}
 	changes, err := c.Changes(ctx, w.after, watchWait)
 	if err != nil {
