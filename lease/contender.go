@@ -73,14 +73,17 @@ func (c *contender) mine() time.Duration { return c.claim.TTL - c.claim.TTL/10 }
 
 var errNoStore = errors.New("the cluster is not known yet")
 
-// call asks the store about the lease, for at most limit.
+// call asks the store about the lease, for at most limit. What is left of the lease
+// then is counted from before the call: the store may have answered at once.
 func (c *contender) call(ctx context.Context, limit time.Duration, ask func(store.Leases, context.Context, store.Claim) (store.Lease, error)) (l store.Lease, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
+	begun := time.Now()
 	err = errNoStore
 	if s := c.k.cfg.Store(); s != nil {
 		l, err = ask(s, ctx, c.claim)
 	}
+	l.Left = max(0, l.Left-time.Since(begun))
 	c.k.cfg.OnAnswer(c.claim.Name, l, err)
 	return l, err
 }
@@ -151,6 +154,8 @@ func (c *contender) keep(ctx context.Context, t tenancy) error {
 		begun := time.Now()
 		l, err := c.call(ctx, min(c.claim.TTL/5, max(0, t.left())), store.Leases.Renew)
 		switch {
+		case t.running.Err() != nil:
+			return context.Cause(t.running)
 		case err != nil:
 			c.log.WarnContext(ctx, "lease not renewed", "term", t.term, "left", t.left(), "error", err)
 			next = c.claim.TTL / 20
