@@ -62,6 +62,8 @@ func (c *contender) contend(ctx context.Context) pause {
 		return pause{time: jitter(ttl/8, ttl/8)}
 	case l.HeldBy(c.claim):
 		return c.hold(ctx, newTenure(l, begun.Add(c.mine())))
+	case l.Left > ttl/2 && c.k.cfg.Calm(l): // it renews
+		return pause{time: jitter(CalmEvery, CalmEvery/10)}
 	case l.Left > ttl/4:
 		return pause{time: l.Left - ttl/4} // by then a live holder has renewed it
 	}
@@ -109,6 +111,7 @@ func (c *contender) hold(ctx context.Context, t *tenure) pause {
 	if !errors.Is(why, errLost) {
 		c.release(ctx)
 	}
+	c.k.cfg.OnEnd(c.claim.Name)
 	c.set(nil)
 	close(t.ended)
 	c.log.InfoContext(ctx, "lease given up", "term", t.term, "why", why)
@@ -168,7 +171,7 @@ func (c *contender) keep(ctx context.Context, t tenancy) error {
 	}
 }
 
-// release frees the lease and tells of it. If the store cannot be asked, the lease
+// release frees the lease. If the store cannot be asked, the lease
 // ends by itself.
 func (c *contender) release(ctx context.Context) {
 	_, err := c.call(ctx, c.claim.TTL/5, func(s store.Leases, ctx context.Context, claim store.Claim) (store.Lease, error) {
@@ -176,9 +179,7 @@ func (c *contender) release(ctx context.Context) {
 	})
 	if err != nil {
 		c.log.WarnContext(ctx, "lease not released; it ends by itself", "ttl", c.claim.TTL, "error", err)
-		return
 	}
-	c.k.cfg.OnRelease(c.claim.Name)
 }
 
 // tenure is the time in which this process holds a lease at one term.

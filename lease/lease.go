@@ -25,6 +25,9 @@ import (
 // DefaultTTL is how long a lease outlives its holder.
 const DefaultTTL = 2 * time.Second
 
+// CalmEvery is how often the store is asked for a lease whose holder surely lives.
+const CalmEvery = time.Minute
+
 // Config is what New needs.
 type Config struct {
 	// Store returns where leases are kept, nil while that is not known.
@@ -36,10 +39,14 @@ type Config struct {
 	// OnAnswer gets every answer of the store, or why there was none, in order for
 	// each lease. It must not block. Nil = nobody.
 	OnAnswer func(name string, l store.Lease, err error)
-	// OnRelease is called once this process has freed a lease, so that others can be
-	// told. It must not block. Nil = nobody.
-	OnRelease func(name string)
-	Log       *slog.Logger // nil = silent
+	// OnEnd is called once this process has freed a lease, or can use it no more, so
+	// that others can be told. It must not block. Nil = nobody.
+	OnEnd func(name string)
+	// Calm reports whether there is evidence that a holder lives. While it is true,
+	// this process asks the store rarely, and wants a Nudge when it is true no more
+	// or when the lease has a new holder. It must not block. Nil = never.
+	Calm func(l store.Lease) bool
+	Log  *slog.Logger // nil = silent
 }
 
 // Keeper takes part in leases for one process. It may be used concurrently.
@@ -62,8 +69,11 @@ func New(cfg Config) (*Keeper, error) {
 	if cfg.OnAnswer == nil {
 		cfg.OnAnswer = func(string, store.Lease, error) {}
 	}
-	if cfg.OnRelease == nil {
-		cfg.OnRelease = func(string) {}
+	if cfg.OnEnd == nil {
+		cfg.OnEnd = func(string) {}
+	}
+	if cfg.Calm == nil {
+		cfg.Calm = func(store.Lease) bool { return false }
 	}
 	if cfg.Store == nil {
 		return nil, errors.New("lease: no store")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,8 @@ type party struct {
 	data   *memory.Store
 	inside atomic.Int32
 	all    []*contestant
+
+	calm bool // each is sure that all others live
 
 	mu    sync.Mutex
 	terms []tenure
@@ -48,7 +51,7 @@ func (p *party) join() *contestant {
 	c := &contestant{p: p, n: len(p.all), conn: p.data.Share(), done: make(chan struct{})}
 	keeper, err := lease.New(lease.Config{
 		Store: func() store.Leases { return c.conn }, Holder: muster.NodeID(fmt.Sprintf("%08d-0000-8000-8000-000000000000", c.n)),
-		Boot: muster.Boot{Counter: 1}, OnRelease: p.nudge,
+		Boot: muster.Boot{Counter: 1}, OnEnd: p.nudge, Calm: func(store.Lease) bool { return p.calm },
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -127,6 +130,9 @@ func play(t *testing.T, n int, test func(*party)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &party{t: t, data: memory.New()}
+		if strings.Contains(t.Name(), "Calm") {
+			p.calm = true
+		}
 		for range n {
 			p.join()
 		}
@@ -152,6 +158,27 @@ func TestHardFailoverTakesAtMostTheTTL(t *testing.T) {
 			h.conn.SetDown(false)
 		}
 		p.t.Logf("100 failovers, the slowest took %s", worst)
+		if worst > lease.DefaultTTL+50*time.Millisecond {
+			p.t.Errorf("a failover took %s, want at most the TTL of %s", worst, lease.DefaultTTL)
+		}
+	})
+}
+
+// TestCalmWaitersTakeOverInTime: they hardly ask while they believe that the holder
+// lives. When it does, and only the store is out of its reach, it says so itself.
+func TestCalmWaitersTakeOverInTime(t *testing.T) {
+	play(t, 5, func(p *party) {
+		var worst time.Duration
+		for range 20 {
+			h := p.holder(-1)
+			time.Sleep(time.Minute + rand.N(3*time.Second))
+			cut := time.Now()
+			h.conn.SetDown(true)
+			p.holder(h.n)
+			worst = max(worst, p.last().from.Sub(cut))
+			h.conn.SetDown(false)
+		}
+		p.t.Logf("20 failovers, the slowest took %s", worst)
 		if worst > lease.DefaultTTL+50*time.Millisecond {
 			p.t.Errorf("a failover took %s, want at most the TTL of %s", worst, lease.DefaultTTL)
 		}

@@ -47,7 +47,7 @@ func newLeadership(n *node) (*leadership, error) {
 	var err error
 	l.keeper, err = lease.New(lease.Config{
 		Store: l.store, Holder: n.self.ID, Boot: n.self.Boot,
-		OnAnswer: l.answer, OnRelease: n.tellLease, Log: n.log,
+		OnAnswer: l.answer, OnEnd: n.tellLease, Calm: l.calm, Log: n.log,
 	})
 	leads := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "muster_cluster_is_leader", Help: "1 on the node that leads the cluster.",
@@ -85,20 +85,50 @@ func (l *leadership) run(ctx context.Context) error {
 
 // rest waits for the next look, or until this node may lead.
 func (l *leadership) rest(ctx context.Context) {
-	next := time.After(lookEvery)
-	for {
+	begun := time.Now()
+	for !l.eligible() {
 		changed := l.n.changed.Changed()
-		if l.eligible() {
-			return
+		pause := lookEvery
+		if l.calm(l.newest()) {
+			pause = lease.CalmEvery
 		}
-		select {
-		case <-ctx.Done():
+		if l.eligible() || time.Since(begun) >= pause || !l.wait(ctx, changed) {
 			return
-		case <-next:
-			return
-		case <-changed:
 		}
 	}
+}
+
+// wait reports false once ctx ends; otherwise it waits for a change, a second at most.
+func (l *leadership) wait(ctx context.Context, changed <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-changed:
+	case <-time.After(lookEvery):
+	}
+	return true
+}
+
+// calm reports whether there is no doubt that the holder of a lease lives: the very
+// process that took it answers every probe over a link that is up.
+func (l *leadership) calm(held store.Lease) bool {
+	for _, v := range l.n.gossip.Members() {
+		if v.ID == held.Holder {
+			_, err, _ := l.n.link.State(v.ID)
+			return !v.Self && v.Boot == held.Boot && v.State == muster.StateAlive && v.Misses == 0 && err == nil
+		}
+	}
+	return false
+}
+
+// newest returns what the store said last; without a holder if it did not answer.
+func (l *leadership) newest() store.Lease {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return store.Lease{}
+	}
+	return l.held
 }
 
 // eligible reports whether this node may lead: a voter that takes work.
@@ -115,15 +145,12 @@ func (l *leadership) contend(ctx context.Context) error {
 	defer cancel()
 	watch.Go(func() {
 		defer cancel()
-		for ctx.Err() == nil {
-			changed := l.n.changed.Changed()
-			if !l.eligible() {
-				return
-			}
-			select {
-			case <-ctx.Done():
-			case <-changed:
-			case <-time.After(lookEvery):
+		calm := false
+		for changed := l.n.changed.Changed(); l.eligible() && l.wait(ctx, changed); {
+			changed = l.n.changed.Changed()
+			before := calm
+			if calm = l.calm(l.newest()); before && !calm {
+				l.keeper.Nudge(muster.LeaderLease)
 			}
 		}
 	})
@@ -159,12 +186,13 @@ func (l *leadership) look(ctx context.Context) {
 
 // answer takes down what the store said, or why it said nothing.
 func (l *leadership) answer(_ string, held store.Lease, err error) {
+	calm := err == nil && l.calm(held)
 	l.mu.Lock()
 	if l.err = err; err == nil && l.news(held) {
 		l.held, l.until = held, time.Now().Add(held.Left)
 	}
-	l.settle()
-	before, now := l.shown, l.led()
+	before, now := l.shown, l.led(calm)
+	l.settle(now)
 	same := before.Holder == now.Holder && before.Term == now.Term
 	// A hand-over takes a moment in which nobody leads.
 	if !same && (now.Holder != "" || time.Since(l.absent) >= lookEvery) {
@@ -189,19 +217,19 @@ func (l *leadership) news(held store.Lease) bool {
 }
 
 // settle notes since when nobody leads. The caller holds the mutex.
-func (l *leadership) settle() {
+func (l *leadership) settle(now store.Lease) {
 	switch {
-	case l.led().Holder != "":
+	case now.Holder != "":
 		l.absent = time.Time{}
 	case l.absent.IsZero():
 		l.absent = time.Now()
 	}
 }
 
-// led is the lease of whoever leads now, or one without a holder and a term. The
-// caller holds the mutex.
-func (l *leadership) led() store.Lease {
-	if l.held.Holder == "" || !time.Now().Before(l.until) {
+// led is the lease of whoever leads now, or one without a holder and a term. A holder
+// of whom there is no doubt is believed to have renewed it. The caller holds the mutex.
+func (l *leadership) led(calm bool) store.Lease {
+	if l.held.Holder == "" || !calm && !time.Now().Before(l.until) {
 		return store.Lease{}
 	}
 	return l.held
@@ -241,9 +269,10 @@ func (l *leadership) leader() muster.NodeID {
 	if l.leads() {
 		return l.n.self.ID
 	}
+	calm := l.calm(l.newest())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if id := l.led().Holder; id != l.n.self.ID {
+	if id := l.led(calm).Holder; id != l.n.self.ID {
 		return id
 	}
 	return ""
