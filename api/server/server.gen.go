@@ -61,6 +61,9 @@ type ServerInterface interface {
 	// PutConfig Create or replace a document
 	// (PUT /v1/config/{kind}/{name})
 	PutConfig(w http.ResponseWriter, r *http.Request, kind KindPath, name NamePath, params PutConfigParams)
+	// GetDrift Who serves what?
+	// (GET /v1/drift)
+	GetDrift(w http.ResponseWriter, r *http.Request)
 	// ListEvents What happened, as this node or all members saw it
 	// (GET /v1/events)
 	ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams)
@@ -100,6 +103,9 @@ type ServerInterface interface {
 	// GetOpenAPI This description
 	// (GET /v1/openapi.json)
 	GetOpenAPI(w http.ResponseWriter, r *http.Request)
+	// TraceRevision How did a revision come to each member?
+	// (GET /v1/revisions/{rev}/trace)
+	TraceRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath)
 	// DeleteSession Log out
 	// (DELETE /v1/session)
 	DeleteSession(w http.ResponseWriter, r *http.Request)
@@ -205,6 +211,12 @@ func (_ Unimplemented) PutConfig(w http.ResponseWriter, r *http.Request, kind Ki
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// GetDrift Who serves what?
+// (GET /v1/drift)
+func (_ Unimplemented) GetDrift(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListEvents What happened, as this node or all members saw it
 // (GET /v1/events)
 func (_ Unimplemented) ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams) {
@@ -280,6 +292,12 @@ func (_ Unimplemented) ListReapable(w http.ResponseWriter, r *http.Request) {
 // GetOpenAPI This description
 // (GET /v1/openapi.json)
 func (_ Unimplemented) GetOpenAPI(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// TraceRevision How did a revision come to each member?
+// (GET /v1/revisions/{rev}/trace)
+func (_ Unimplemented) TraceRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -773,6 +791,19 @@ func (siw *ServerInterfaceWrapper) ListConfig(w http.ResponseWriter, r *http.Req
 		return
 	}
 
+	// ------------- Optional query parameter "min_rev" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_rev", r.URL.Query(), &params.MinRev, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_rev"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_rev", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "Muster-Min-Revision" -------------
@@ -791,6 +822,25 @@ func (siw *ServerInterfaceWrapper) ListConfig(w http.ResponseWriter, r *http.Req
 		}
 
 		params.MusterMinRevision = &MusterMinRevision
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -849,6 +899,19 @@ func (siw *ServerInterfaceWrapper) ListConfigKind(w http.ResponseWriter, r *http
 		return
 	}
 
+	// ------------- Optional query parameter "min_rev" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_rev", r.URL.Query(), &params.MinRev, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_rev"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_rev", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "Muster-Min-Revision" -------------
@@ -867,6 +930,25 @@ func (siw *ServerInterfaceWrapper) ListConfigKind(w http.ResponseWriter, r *http
 		}
 
 		params.MusterMinRevision = &MusterMinRevision
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -921,6 +1003,19 @@ func (siw *ServerInterfaceWrapper) DeleteConfig(w http.ResponseWriter, r *http.R
 		return
 	}
 
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -958,6 +1053,25 @@ func (siw *ServerInterfaceWrapper) DeleteConfig(w http.ResponseWriter, r *http.R
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -1012,6 +1126,19 @@ func (siw *ServerInterfaceWrapper) GetConfig(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
+	// ------------- Optional query parameter "min_rev" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_rev", r.URL.Query(), &params.MinRev, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_rev"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_rev", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-None-Match" -------------
@@ -1049,6 +1176,25 @@ func (siw *ServerInterfaceWrapper) GetConfig(w http.ResponseWriter, r *http.Requ
 		}
 
 		params.MusterMinRevision = &MusterMinRevision
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -1099,6 +1245,19 @@ func (siw *ServerInterfaceWrapper) PutConfig(w http.ResponseWriter, r *http.Requ
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
 		}
 		return
 	}
@@ -1162,8 +1321,41 @@ func (siw *ServerInterfaceWrapper) PutConfig(w http.ResponseWriter, r *http.Requ
 
 	}
 
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PutConfig(w, r, kind, name, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDrift operation middleware
+func (siw *ServerInterfaceWrapper) GetDrift(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDrift(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1635,6 +1827,32 @@ func (siw *ServerInterfaceWrapper) GetOpenAPI(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// TraceRevision operation middleware
+func (siw *ServerInterfaceWrapper) TraceRevision(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "rev" -------------
+	var rev RevisionPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rev", chi.URLParam(r, "rev"), &rev, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "rev", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.TraceRevision(w, r, rev)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // DeleteSession operation middleware
 func (siw *ServerInterfaceWrapper) DeleteSession(w http.ResponseWriter, r *http.Request) {
 
@@ -1932,6 +2150,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/changes", wrapper.ListChanges)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/revisions/{rev}/trace", wrapper.TraceRevision)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/drift", wrapper.GetDrift)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/events", wrapper.ListEvents)
@@ -2464,7 +2688,11 @@ type DeleteConfigResponseObject interface {
 }
 
 type DeleteConfig204ResponseHeaders struct {
-	MusterRevision *int64
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type DeleteConfig204Response struct {
@@ -2472,8 +2700,20 @@ type DeleteConfig204Response struct {
 }
 
 func (response DeleteConfig204Response) VisitDeleteConfigResponse(w http.ResponseWriter) error {
+	if response.Headers.MusterConfirmed != nil {
+		w.Header().Set("Muster-Confirmed", fmt.Sprint(*response.Headers.MusterConfirmed))
+	}
+	if response.Headers.MusterDead != nil {
+		w.Header().Set("Muster-Dead", fmt.Sprint(*response.Headers.MusterDead))
+	}
+	if response.Headers.MusterLagging != nil {
+		w.Header().Set("Muster-Lagging", fmt.Sprint(*response.Headers.MusterLagging))
+	}
 	if response.Headers.MusterRevision != nil {
 		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	if response.Headers.MusterWait != nil {
+		w.Header().Set("Muster-Wait", fmt.Sprint(*response.Headers.MusterWait))
 	}
 	w.WriteHeader(204)
 	return nil
@@ -2576,8 +2816,12 @@ type PutConfigResponseObject interface {
 }
 
 type PutConfig200ResponseHeaders struct {
-	ETag           *string
-	MusterRevision *int64
+	ETag            *string
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type PutConfig200JSONResponse struct {
@@ -2595,8 +2839,20 @@ func (response PutConfig200JSONResponse) VisitPutConfigResponse(w http.ResponseW
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.MusterConfirmed != nil {
+		w.Header().Set("Muster-Confirmed", fmt.Sprint(*response.Headers.MusterConfirmed))
+	}
+	if response.Headers.MusterDead != nil {
+		w.Header().Set("Muster-Dead", fmt.Sprint(*response.Headers.MusterDead))
+	}
+	if response.Headers.MusterLagging != nil {
+		w.Header().Set("Muster-Lagging", fmt.Sprint(*response.Headers.MusterLagging))
+	}
 	if response.Headers.MusterRevision != nil {
 		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	if response.Headers.MusterWait != nil {
+		w.Header().Set("Muster-Wait", fmt.Sprint(*response.Headers.MusterWait))
 	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -2604,8 +2860,12 @@ func (response PutConfig200JSONResponse) VisitPutConfigResponse(w http.ResponseW
 }
 
 type PutConfig201ResponseHeaders struct {
-	ETag           *string
-	MusterRevision *int64
+	ETag            *string
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type PutConfig201JSONResponse struct {
@@ -2623,8 +2883,20 @@ func (response PutConfig201JSONResponse) VisitPutConfigResponse(w http.ResponseW
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.MusterConfirmed != nil {
+		w.Header().Set("Muster-Confirmed", fmt.Sprint(*response.Headers.MusterConfirmed))
+	}
+	if response.Headers.MusterDead != nil {
+		w.Header().Set("Muster-Dead", fmt.Sprint(*response.Headers.MusterDead))
+	}
+	if response.Headers.MusterLagging != nil {
+		w.Header().Set("Muster-Lagging", fmt.Sprint(*response.Headers.MusterLagging))
+	}
 	if response.Headers.MusterRevision != nil {
 		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	if response.Headers.MusterWait != nil {
+		w.Header().Set("Muster-Wait", fmt.Sprint(*response.Headers.MusterWait))
 	}
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -2637,6 +2909,44 @@ type PutConfigdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutConfigdefaultApplicationProblemPlusJSONResponse) VisitPutConfigResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDriftRequestObject struct {
+}
+
+type GetDriftResponseObject interface {
+	VisitGetDriftResponse(w http.ResponseWriter) error
+}
+
+type GetDrift200JSONResponse Drift
+
+func (response GetDrift200JSONResponse) VisitGetDriftResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDriftdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDriftdefaultApplicationProblemPlusJSONResponse) VisitGetDriftResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3187,6 +3497,45 @@ func (response GetOpenAPIdefaultApplicationProblemPlusJSONResponse) VisitGetOpen
 	return err
 }
 
+type TraceRevisionRequestObject struct {
+	Rev RevisionPath `json:"rev"`
+}
+
+type TraceRevisionResponseObject interface {
+	VisitTraceRevisionResponse(w http.ResponseWriter) error
+}
+
+type TraceRevision200JSONResponse Trace
+
+func (response TraceRevision200JSONResponse) VisitTraceRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TraceRevisiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TraceRevisiondefaultApplicationProblemPlusJSONResponse) VisitTraceRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type DeleteSessionRequestObject struct {
 }
 
@@ -3456,6 +3805,9 @@ type StrictServerInterface interface {
 	// PutConfig Create or replace a document
 	// (PUT /v1/config/{kind}/{name})
 	PutConfig(ctx context.Context, request PutConfigRequestObject) (PutConfigResponseObject, error)
+	// GetDrift Who serves what?
+	// (GET /v1/drift)
+	GetDrift(ctx context.Context, request GetDriftRequestObject) (GetDriftResponseObject, error)
 	// ListEvents What happened, as this node or all members saw it
 	// (GET /v1/events)
 	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
@@ -3495,6 +3847,9 @@ type StrictServerInterface interface {
 	// GetOpenAPI This description
 	// (GET /v1/openapi.json)
 	GetOpenAPI(ctx context.Context, request GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error)
+	// TraceRevision How did a revision come to each member?
+	// (GET /v1/revisions/{rev}/trace)
+	TraceRevision(ctx context.Context, request TraceRevisionRequestObject) (TraceRevisionResponseObject, error)
 	// DeleteSession Log out
 	// (DELETE /v1/session)
 	DeleteSession(ctx context.Context, request DeleteSessionRequestObject) (DeleteSessionResponseObject, error)
@@ -3917,6 +4272,30 @@ func (sh *strictHandler) PutConfig(w http.ResponseWriter, r *http.Request, kind 
 	}
 }
 
+// GetDrift operation middleware
+func (sh *strictHandler) GetDrift(w http.ResponseWriter, r *http.Request) {
+	var request GetDriftRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDrift(ctx, request.(GetDriftRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDrift")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDriftResponseObject); ok {
+		if err := validResponse.VisitGetDriftResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListEvents operation middleware
 func (sh *strictHandler) ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams) {
 	var request ListEventsRequestObject
@@ -4247,6 +4626,32 @@ func (sh *strictHandler) GetOpenAPI(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetOpenAPIResponseObject); ok {
 		if err := validResponse.VisitGetOpenAPIResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TraceRevision operation middleware
+func (sh *strictHandler) TraceRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath) {
+	var request TraceRevisionRequestObject
+
+	request.Rev = rev
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.TraceRevision(ctx, request.(TraceRevisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TraceRevision")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(TraceRevisionResponseObject); ok {
+		if err := validResponse.VisitTraceRevisionResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

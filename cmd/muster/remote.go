@@ -31,6 +31,8 @@ type cluster interface {
 	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
+	Trace(ctx context.Context, rev int64) (muster.Trace, error)
+	Drift(ctx context.Context) (muster.Drift, error)
 	EventPage(ctx context.Context, q client.EventQuery) (muster.EventPage, error)
 	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Notice, error]
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)
@@ -49,7 +51,11 @@ type cluster interface {
 
 // connect makes the client of a node. It asks nothing yet.
 func connect(to access) (cluster, error) {
-	return client.New(client.Config{Addr: to.addr, Token: to.token.Reveal(), TLS: to.tls})
+	c, err := client.New(client.Config{Addr: to.addr, Token: to.token.Reveal(), TLS: to.tls})
+	if err != nil {
+		return nil, err
+	}
+	return c.AtLeast(to.minRev, to.minWait), nil
 }
 
 // access is a node to talk to, and as whom.
@@ -57,6 +63,9 @@ type access struct {
 	addr  string
 	token auth.Secret
 	tls   *tls.Config // nil: the authorities of the system
+
+	minRev  int64 // that reads of documents must show; 0: any
+	minWait time.Duration
 }
 
 // remote is the flags of a command that talks to a node.
@@ -67,6 +76,7 @@ type remote struct {
 	timeout    time.Duration
 	tls        certs.Files
 	serverName string
+	minRev     int64
 }
 
 func (a *app) remoteFlags(cmd *cobra.Command) *remote {
@@ -98,12 +108,25 @@ func (a *app) dial(ctx context.Context, r *remote, wait time.Duration) (context.
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, err := a.connect(access{addr, token, secure})
+	c, err := a.connect(access{addr: addr, token: token, tls: secure, minRev: r.minRev, minWait: r.patience()})
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout+wait)
 	return ctx, cancel, c, nil
+}
+
+// minRevFlag lets a command read no older revision than one.
+func (r *remote) minRevFlag(cmd *cobra.Command) {
+	cmd.Flags().Int64Var(&r.minRev, "min-rev", 0, "wait until the node serves revision `N`, up to --timeout: what was written anywhere is read here")
+}
+
+// patience is how long the node may wait for --min-rev: a little less than we do.
+func (r *remote) patience() time.Duration {
+	if r.minRev <= 0 {
+		return 0
+	}
+	return max(time.Second, (r.timeout - time.Second).Truncate(time.Second))
 }
 
 // clientTLS reads the certificates of the flags; nil if there are none.
