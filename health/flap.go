@@ -11,8 +11,8 @@ import (
 // Times of damping.
 const (
 	FlapWindow  = time.Minute      // what happened in it counts
-	flapCalm    = 10 * time.Second // of life before a member that has died twice is shown alive; doubled by each further death
-	flapCalmMax = 40 * time.Second
+	flapCalm    = 10 * time.Second // of life before a member that has died twice is shown alive
+	flapCalmMax = 12 * time.Second // the same after more deaths: within the 15 s in which a cluster recovers
 )
 
 // Bounds of damping, in a FlapWindow.
@@ -85,11 +85,10 @@ func (f Flap) shows(now time.Time, restarted bool) bool {
 
 // calm is how long a return must last to be believed.
 func (f Flap) calm() time.Duration {
-	calm := flapCalm
-	for range len(f.deaths) - flapDeaths {
-		calm = min(2*calm, flapCalmMax)
+	if len(f.deaths) > flapDeaths {
+		return flapCalmMax
 	}
-	return calm
+	return flapCalm
 }
 
 // Held reports whether the member lives and is not shown so.

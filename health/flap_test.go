@@ -67,13 +67,13 @@ func TestFlappingShowsAtMostFourChangesPerMinute(t *testing.T) {
 	if f.flap.Shown == alive || f.flap.Deaths(f.now) < 8 {
 		t.Errorf("it is shown %s with %d deaths", f.flap.Shown, f.flap.Deaths(f.now))
 	}
-	f.stay(alive, 39*time.Second)
+	f.stay(alive, 11*time.Second)
 	if f.flap.Shown == alive {
 		t.Error("shown as alive too early")
 	}
 	f.stay(alive, 2*time.Second)
 	if f.flap.Shown != alive || f.flap.Held() {
-		t.Errorf("shown as %s after 41 s of calm", f.flap.Shown)
+		t.Errorf("shown as %s after 13 s of calm", f.flap.Shown)
 	}
 }
 

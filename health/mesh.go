@@ -76,7 +76,8 @@ func (m Mesh) blames(from, to muster.NodeID) bool {
 
 // Broken returns the links between live members that do not work, ordered by the
 // names of both ends. A member that is isolated is sick itself: links to it are its
-// own fault and not listed.
+// own fault and not listed. Two members that can only call others have no link between
+// them: nothing is broken there.
 func (m Mesh) Broken(members []muster.Member) []muster.BrokenLink {
 	live := map[muster.NodeID]muster.Member{}
 	for _, one := range members {
@@ -88,6 +89,9 @@ func (m Mesh) Broken(members []muster.Member) []muster.BrokenLink {
 	for d, s := range m.trouble {
 		from, to := live[d.from], live[d.to]
 		if from.ID == "" || to.ID == "" || !m.blames(d.from, d.to) || m.outlooks[d.to].Isolated {
+			continue
+		}
+		if from.Endpoint == "" && to.Endpoint == "" {
 			continue
 		}
 		list = append(list, broken(from, to, s, m.Link(d.from, d.to) == muster.LinkOneWay))

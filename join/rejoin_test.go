@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,11 +64,23 @@ func TestHalvesThatLostEachOtherMergeThroughLastKnownMembers(t *testing.T) {
 	})
 }
 
+// notice is what discovery finds, which a test changes while nodes read it.
+type notice struct{ found atomic.Pointer[[]join.Found] }
+
+func (n *notice) write(found ...join.Found) { n.found.Store(&found) }
+
+func (n *notice) read() []join.Found {
+	if found := n.found.Load(); found != nil {
+		return *found
+	}
+	return nil
+}
+
 func TestHalvesThatForgotEachOtherMergeThroughDiscovery(t *testing.T) {
 	t.Parallel()
 	simulate(t, func(t *testing.T, w *world) {
-		var shown []join.Found
-		nodes, id := halve(t, w, func(c *join.Config) { c.Discovered = func() []join.Found { return shown } })
+		var shown notice
+		nodes, id := halve(t, w, func(c *join.Config) { c.Discovered = shown.read })
 		for i, n := range nodes { // each with its own half as peers, and nothing else
 			n.stop()
 			own := nodes[i/2*2 : i/2*2+2]
@@ -84,7 +97,7 @@ func TestHalvesThatForgotEachOtherMergeThroughDiscovery(t *testing.T) {
 		if settled(nodes) {
 			t.Fatal("the halves met although nothing names the other one")
 		}
-		shown = []join.Found{{Endpoint: at("n3"), Source: "dns"}}
+		shown.write(join.Found{Endpoint: at("n3"), Source: "dns"})
 		took := until(t, 5*time.Second, func() bool { return settled(nodes) })
 		t.Logf("one cluster again %v after discovery named a node of the other half", took)
 		if got := one(t, nodes...); got != id {
@@ -176,24 +189,25 @@ func TestMembersFindEachOtherWithoutTheirSeed(t *testing.T) {
 func TestAddressesThatDiscoveryDropsAreForgotten(t *testing.T) {
 	t.Parallel()
 	simulate(t, func(t *testing.T, w *world) {
-		var shown []join.Found
+		var shown notice
 		nodes := grow(w, 2)
 		nodes[1].stop()
-		nodes[1].cfg.Discovered = func() []join.Found { return shown }
+		nodes[1].cfg.Discovered = shown.read
 		nodes[1].start()
 		for batch := range 30 { // 600 addresses, 20 at a time
-			shown = nil
+			var found []join.Found
 			for i := range 20 {
-				shown = append(shown, join.Found{Endpoint: at(fmt.Sprintf("gone%d-%d", batch, i)), Source: "dns"})
+				found = append(found, join.Found{Endpoint: at(fmt.Sprintf("gone%d-%d", batch, i)), Source: "dns"})
 			}
+			shown.write(found...)
 			time.Sleep(3 * time.Minute)
 		}
 		if got := len(nodes[1].seeker.Status().Endpoints); got > 120 {
 			t.Errorf("%d endpoints are kept, want those of the last minutes", got)
 		}
-		shown = []join.Found{{Endpoint: at("fresh"), Source: "dns"}}
+		shown.write(join.Found{Endpoint: at("fresh"), Source: "dns"})
 		until(t, 2*time.Second, func() bool { return len(w.callsTo("n2", at("fresh"))) > 0 })
-		shown = nil
+		shown.write()
 		time.Sleep(15 * time.Minute)
 		calls := w.total()
 		time.Sleep(10 * time.Minute)

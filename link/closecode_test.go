@@ -85,6 +85,10 @@ func TestANewerLinkOfTheSameDirectionCloses4000(t *testing.T) {
 	t.Parallel()
 	b, self := start(t, newSelf(t, "b")), newSelf(t, "hand")
 	first := enter(t, b, "packet", self)
+	eventually(t, "the first link", func() bool { // the peer hears of its admission a moment earlier
+		up, _, _ := b.State(self.ID)
+		return up
+	})
 	second := enter(t, b, "packet", self)
 	if code := first.ending(); code != 4000 {
 		t.Errorf("close code %d, want 4000", code)

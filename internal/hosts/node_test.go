@@ -201,3 +201,26 @@ func (c *cluster) deaths(among ...*node) (seen []string) {
 	}
 	return seen
 }
+
+// deathsOf counts how often the other nodes have seen one die.
+func (c *cluster) deathsOf(gone *node) (seen []string) {
+	c.t.Helper()
+	for _, text := range c.deaths(c.nodes...) {
+		if strings.Contains(text, ": "+gone.name+": ") {
+			seen = append(seen, text)
+		}
+	}
+	return seen
+}
+
+// listsAs reports nil if a node lists a member in a state.
+func listsAs(n *node, member string, want muster.State) error {
+	var m muster.Member
+	if err := n.get("/v1/members/"+member, &m); err != nil {
+		return err
+	}
+	if m.State != want {
+		return fmt.Errorf("%s lists %s as %s", n.name, member, m.State)
+	}
+	return nil
+}
