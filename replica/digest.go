@@ -91,6 +91,7 @@ func (r *Replica) hear(from muster.NodeID, text string) {
 		signal(r.soft)
 	case d.at.Epoch == at.Epoch && d.at.Rev > at.Rev:
 		r.told.Store(true)
+		r.stuck.note(at.Rev, r.cfg.Now())
 		signal(r.soft)
 	case d.at == at && d.state != view.StateDigest().String()[:16]:
 		r.metrics.failures.Inc()

@@ -107,6 +107,7 @@ type Replica struct {
 	copy   ledger
 	store  judgement
 	claims claims
+	stuck  stuck
 	early  early
 	fan    fanout
 

@@ -16,11 +16,14 @@ import (
 const lagOfConcern = 10 * time.Second
 
 // lagging names the healthy members that have served an older revision than this node
-// for too long.
+// for too long, and this node if others serve more.
 func (n *node) lagging(members []muster.Member, own muster.Position) (list []muster.Problem) {
 	c := n.core.Load()
 	if c == nil {
 		return nil
+	}
+	if behind, since := c.replica.Stuck(); behind > 0 && n.cfg.Now().Sub(since) > lagOfConcern {
+		list = append(list, lagProblem(n.self.Name, behind, since))
 	}
 	positions := n.positions()
 	for _, m := range members {
@@ -34,17 +37,17 @@ func (n *node) lagging(members []muster.Member, own muster.Position) (list []mus
 			since = m.Since // it was away before
 		}
 		if lag := n.cfg.Now().Sub(since); lag > lagOfConcern {
-			list = append(list, lagProblem(m, own.Rev-at.Rev, since))
+			list = append(list, lagProblem(m.Name, own.Rev-at.Rev, since))
 		}
 	}
 	return list
 }
 
-func lagProblem(m muster.Member, behind int64, since time.Time) muster.Problem {
+func lagProblem(name string, behind int64, since time.Time) muster.Problem {
 	info, _ := muster.CodeConfigLag.Info()
 	return muster.Problem{
 		Code: muster.CodeConfigLag, Fix: info.Fix, Since: since,
-		Text: fmt.Sprintf("%s is alive and %s behind since %s", m.Name, revisions(behind), since.UTC().Format(time.TimeOnly)),
+		Text: fmt.Sprintf("%s is alive and %s behind since %s", name, revisions(behind), since.UTC().Format(time.TimeOnly)),
 	}
 }
 
