@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -175,13 +176,7 @@ func (n *node) memberChanged(e gossip.Event) {
 
 // showMember tells whoever watches of a change of a member.
 func (n *node) showMember(e gossip.Event) {
-	text := fmt.Sprintf("%s is %s", e.Member.Name, e.To)
-	if e.From != "" && e.From != e.To {
-		text = fmt.Sprintf("%s: %s -> %s", e.Member.Name, e.From, e.To)
-	}
-	if e.Member.Reason != "" {
-		text += " (" + e.Member.Reason + ")"
-	}
+	text := memberText(e)
 	n.tellTakeover(e)
 	kind := muster.EventMemberState
 	if e.Updated {
@@ -194,6 +189,23 @@ func (n *node) showMember(e gossip.Event) {
 	}
 	n.record(level, phrase, muster.Event{Kind: kind, Subject: e.Member.Name, From: string(e.From), To: string(e.To), Text: text}, attrs...)
 	n.changed.fire()
+}
+
+// memberText says in words what has changed of a member.
+func memberText(e gossip.Event) string {
+	text := fmt.Sprintf("%s is %s", e.Member.Name, e.To)
+	switch {
+	case e.From != "" && e.From != e.To:
+		text = fmt.Sprintf("%s: %s -> %s", e.Member.Name, e.From, e.To)
+	case e.Updated && e.Member.Draining:
+		return e.Member.Name + " takes no new work"
+	case e.Updated:
+		return fmt.Sprintf("%s is %s, at %s, boot %d", e.Member.Name, e.To, cmp.Or(e.Member.Endpoint, "no address"), e.Member.Boot.Counter)
+	}
+	if e.Member.Reason != "" {
+		text += " (" + e.Member.Reason + ")"
+	}
+	return text
 }
 
 // tellTakeover tells of a new member that has the name of one that is gone.
