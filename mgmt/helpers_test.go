@@ -101,6 +101,7 @@ type fakeNode struct {
 	matrix     muster.Matrix
 	conditions []muster.Condition
 	left       bool
+	leases     []muster.LeaseInfo
 }
 
 func (n *fakeNode) edit(change func(*fakeNode)) {
@@ -465,6 +466,24 @@ func (n *fakeNode) order(id muster.NodeID, change func(*muster.Member)) error {
 		}
 	})
 	return nil
+}
+
+func (n *fakeNode) Leases(context.Context) ([]muster.LeaseInfo, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.leases), nil
+}
+
+func (n *fakeNode) ReleaseLease(_ context.Context, name string, _ muster.Order) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range n.leases {
+		if n.leases[i].Name == name {
+			n.leases[i].HolderID, n.leases[i].Holder = "", ""
+			return nil
+		}
+	}
+	return muster.Errorf(muster.CodeNotFound, "no lease has the name %s", name)
 }
 
 func (n *fakeNode) Drain(_ context.Context, id muster.NodeID, o muster.Order) error {

@@ -31,6 +31,7 @@ type Node interface {
 	Leave(ctx context.Context) error
 
 	Lifecycle
+	Leases
 }
 
 // ConfigStore is what the surface asks of the node's copy of the configuration.

@@ -63,6 +63,8 @@ func routes() []route {
 		{operation: "formCluster", method: "POST", pattern: "/v1/cluster:form", role: auth.RoleAdmin},
 		{operation: "expelMember", method: "POST", pattern: "/v1/members/{id}:expel", role: auth.RoleAdmin, body: 4 << 10},
 		{operation: "readmitMember", method: "POST", pattern: "/v1/members/{id}:readmit", role: auth.RoleAdmin},
+		{operation: "listLeases", method: "GET", pattern: "/v1/leases", role: read},
+		{operation: "releaseLease", method: "POST", pattern: "/v1/leases/{name}:release", role: write},
 		{operation: "listKeys", method: "GET", pattern: "/v1/keys", role: auth.RoleAdmin},
 		{operation: "leave", method: "POST", pattern: "/v1/leave", role: write},
 		{operation: "listConfig", method: "GET", pattern: "/v1/config", role: read},

@@ -48,7 +48,7 @@ const (
 // Any in Write.Expect means that the write does not look at what is there.
 const Any int64 = -1
 
-// Store keeps the configuration, its history and the durable list of members.
+// Store keeps the configuration, its history, the durable list of members and leases.
 // All methods may be called concurrently, honour ctx, and never block for longer
 // than their own deadline (3 s) even if ctx has none.
 type Store interface {
@@ -87,6 +87,8 @@ type Store interface {
 	PutMember(ctx context.Context, m Member) error
 	// RemoveMember takes a member off the list. An absent one is no error.
 	RemoveMember(ctx context.Context, id muster.NodeID) error
+
+	Leases
 
 	// Close releases everything. Calls under way end with an error.
 	Close() error

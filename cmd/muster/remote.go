@@ -46,6 +46,8 @@ type cluster interface {
 	Expel(ctx context.Context, idOrName string, o client.ExpelOrder) (muster.Expulsion, error)
 	Readmit(ctx context.Context, idOrName, reason string) (int64, error)
 	Reapable(ctx context.Context) (muster.ReapPlan, error)
+	Leases(ctx context.Context) ([]muster.LeaseInfo, error)
+	ReleaseLease(ctx context.Context, name, reason string) error
 	Cluster(ctx context.Context) (muster.ClusterInfo, error)
 	Form(ctx context.Context) (muster.ClusterInfo, error)
 	Leave(ctx context.Context) error

@@ -79,4 +79,5 @@ func (s *Store) Wipe() {
 	d.cluster, d.snap, d.compacted = nil, nil, 0
 	d.setLog(nil, 0)
 	d.members = make(map[muster.NodeID]store.Member)
+	d.leases = make(map[string]store.Lease)
 }

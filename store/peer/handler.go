@@ -27,6 +27,10 @@ func Handler(backend store.Store) http.Handler {
 		"PUT " + Prefix + "members":         h.putMember,
 		"DELETE " + Prefix + "members/{id}": h.removeMember,
 		"POST " + Prefix + "apply":          h.apply,
+		"GET " + Prefix + "leases":          h.leases,
+		"POST " + Prefix + "leases/acquire": h.claim(h.backend.Acquire),
+		"POST " + Prefix + "leases/renew":   h.claim(h.backend.Renew),
+		"POST " + Prefix + "leases/release": h.release,
 	} {
 		mux.HandleFunc(pattern, h.guarded(serve))
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/config"
@@ -12,7 +13,10 @@ import (
 )
 
 // Store is a config store in one file.
-type Store struct{ file *file }
+type Store struct {
+	file  *file
+	begun time.Time // the clock of leases runs on from here, whatever is set meanwhile
+}
 
 // Open opens the store in a file and creates it if there is none. A file that
 // cannot be used or is damaged is CodeDataDir, one that a newer version has
@@ -22,7 +26,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{file: f}, nil
+	return &Store{file: f, begun: time.Now()}, nil
 }
 
 // Kind returns store.KindSQLite.

@@ -123,6 +123,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who holds which lease?
+         * @description A lease lets one node at a time do something; the holder of `leader` leads
+         *     the cluster. Leases are kept in the config store and end by its clock; while
+         *     it is down the answer is 503.
+         */
+        get: operations["listLeases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{name}:release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let the holder of a lease step down
+         * @description Ask any node; it passes the order on to the holder, which ends what it does
+         *     under the lease, frees it, and stays out of the way for one lease time, so
+         *     that another node takes it. A free lease is left as it is. A holder that
+         *     cannot be told is 503 `peer-unreachable`; if it is gone, the lease ends by
+         *     itself.
+         */
+        post: operations["releaseLease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -797,8 +843,11 @@ export interface components {
             mode: string;
             /** @enum {string} */
             state: "starting" | "forming" | "joining" | "syncing" | "ready" | "draining" | "expelled";
+            /** @description This node holds the lease `leader` now, by its own clock. */
             is_leader: boolean;
+            /** @description Who holds it, as far as this node knows; empty while nobody does, then `no-leader` is among the problems. */
             leader_id: string;
+            /** @description The leader's endpoint. */
             leader_address?: string;
             config?: components["schemas"]["ConfigStatus"];
             store?: components["schemas"]["StoreStatus"];
@@ -975,6 +1024,28 @@ export interface components {
             local_node: string;
             /** @description Key ids of the cookies that the node accepts; the first one signs and dials. */
             accepted: string[];
+        };
+        LeaseList: {
+            leases: components["schemas"]["LeaseInfo"][];
+        };
+        LeaseInfo: {
+            name: string;
+            /** @description Node id of the holder; empty while nobody holds it. */
+            holder_id: string;
+            /** @description Name of that node. */
+            holder: string;
+            /**
+             * Format: int64
+             * @description Of this holder or the last one; only grows.
+             */
+            term: number;
+            /**
+             * Format: date-time
+             * @description When it was taken, by the clock of the config store.
+             */
+            since: string;
+            /** @description Seconds until it ends, unless the holder prolongs it. */
+            expires_in: number;
         };
         /** @description What would be reaped from the durable member list. */
         ReapPlan: {
@@ -1680,6 +1751,52 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["MemberList"];
                 };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    listLeases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The leases that were ever taken, ordered by name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseList"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    releaseLease: {
+        parameters: {
+            query?: {
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+            };
+            header?: never;
+            path: {
+                /** @description The name of the lease. */
+                name: components["schemas"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The holder that was has given it up. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Failed"];
         };
