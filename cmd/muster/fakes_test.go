@@ -79,6 +79,7 @@ type fakeCluster struct {
 	gone     int64                             // revisions up to here are compacted
 	follow   []func() ([]muster.Change, error) // answers of Changes
 	batches  []client.Batch
+	afters   []int64 // what Changes was asked for
 }
 
 func newFakeCluster() *fakeCluster {
