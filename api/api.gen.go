@@ -42,6 +42,24 @@ func (e CallerRole) Valid() bool {
 	}
 }
 
+// Defines values for ConfigItemOp.
+const (
+	Delete ConfigItemOp = "delete"
+	Put    ConfigItemOp = "put"
+)
+
+// Valid indicates whether the value is a known member of the ConfigItemOp enum.
+func (e ConfigItemOp) Valid() bool {
+	switch e {
+	case Delete:
+		return true
+	case Put:
+		return true
+	default:
+		return false
+	}
+}
+
 // Boot Tells one run of a node from the next.
 type Boot = muster.Boot
 
@@ -79,6 +97,32 @@ type Cluster = muster.ClusterInfo
 // Condition One requirement of readiness. Anonymous callers get `code` and `ok`.
 type Condition = muster.Condition
 
+// ConfigBatch defines model for ConfigBatch.
+type ConfigBatch struct {
+	Items []ConfigItem `json:"items"`
+}
+
+// ConfigItem One write. Exactly one of `if_rev`, `if_absent` and `force` says what it replaces.
+type ConfigItem struct {
+	// Force Whatever is there.
+	Force *bool `json:"force,omitempty"`
+
+	// IfAbsent Only if there is no such document.
+	IfAbsent *bool `json:"if_absent,omitempty"`
+
+	// IfRev Only if the document is at this revision.
+	IfRev *int64        `json:"if_rev,omitempty"`
+	Kind  string        `json:"kind"`
+	Name  string        `json:"name"`
+	Op    *ConfigItemOp `json:"op,omitempty"`
+
+	// Spec Any JSON value.
+	Spec Spec `json:"spec,omitempty"`
+}
+
+// ConfigItemOp defines model for ConfigItem.Op.
+type ConfigItemOp string
+
 // ConfigKey A document without its specification.
 type ConfigKey struct {
 	Generation int64     `json:"generation"`
@@ -89,6 +133,28 @@ type ConfigKey struct {
 	UpdatedBy  string    `json:"updated_by"`
 }
 
+// ConfigOutcome defines model for ConfigOutcome.
+type ConfigOutcome struct {
+	// DryRun Nothing was written.
+	DryRun bool           `json:"dry_run"`
+	Items  []ConfigResult `json:"items"`
+
+	// Rev The revision after the last of the items; of a dry run, the one that this node serves.
+	Rev int64 `json:"rev"`
+}
+
+// ConfigResult defines model for ConfigResult.
+type ConfigResult struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+
+	// Outcome `created`, `changed`, `deleted` or `unchanged`; of a dry run, what would become of it.
+	Outcome string `json:"outcome"`
+
+	// Rev The revision of this change; of a dry run or an unchanged document, the one that is there now, or 0.
+	Rev int64 `json:"rev"`
+}
+
 // ConfigStatus defines model for ConfigStatus.
 type ConfigStatus = muster.ConfigStatus
 
@@ -97,6 +163,36 @@ type DiscoveryStatus = muster.DiscoveryStatus
 
 // Document One document with its envelope.
 type Document = muster.Document
+
+// DocumentAt A document as it was at a revision.
+type DocumentAt struct {
+	// At The revision that is looked at.
+	At     int64  `json:"at"`
+	Exists bool   `json:"exists"`
+	Reason string `json:"reason"`
+
+	// Rev The change that made it so; 0 if there was none.
+	Rev int64 `json:"rev"`
+
+	// Spec Any JSON value.
+	Spec      Spec      `json:"spec,omitempty"`
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by"`
+}
+
+// DocumentDiff defines model for DocumentDiff.
+type DocumentDiff struct {
+	// Equal Nothing differs but perhaps the revision.
+	Equal bool `json:"equal"`
+
+	// From A document as it was at a revision.
+	From DocumentAt `json:"from"`
+	Kind string     `json:"kind"`
+	Name string     `json:"name"`
+
+	// To A document as it was at a revision.
+	To DocumentAt `json:"to"`
+}
 
 // DocumentList defines model for DocumentList.
 type DocumentList struct {
@@ -272,6 +368,21 @@ type Reapable = muster.Reapable
 // RetiredKey A cookie that is not accepted any more.
 type RetiredKey = muster.RetiredKey
 
+// RevisionList defines model for RevisionList.
+type RevisionList struct {
+	// CompactedRev Changes up to this revision are gone from the log.
+	CompactedRev int64 `json:"compacted_rev"`
+
+	// Next The `before` of the next page; 0 on the last.
+	Next int64 `json:"next"`
+
+	// Rev The revision this node serves.
+	Rev int64 `json:"rev"`
+
+	// Revisions Without `spec`.
+	Revisions []Change `json:"revisions"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	ExpiresAt time.Time `json:"expires_at"`
@@ -365,6 +476,9 @@ type WatchSnapshot struct {
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DryRun defines model for DryRun.
+type DryRun = string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
@@ -373,6 +487,9 @@ type IfMatch = string
 
 // KindPath Letters, digits, dot, underscore and hyphen.
 type KindPath = Name
+
+// KindQuery defines model for KindQuery.
+type KindQuery = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -386,11 +503,17 @@ type MinRevision = int64
 // NamePath Letters, digits, dot, underscore and hyphen.
 type NamePath = Name
 
+// NameQuery defines model for NameQuery.
+type NameQuery = string
+
 // Reason defines model for Reason.
 type Reason = string
 
 // RegionFilter defines model for RegionFilter.
 type RegionFilter = string
+
+// RevisionPath defines model for RevisionPath.
+type RevisionPath = int64
 
 // RoleFilter defines model for RoleFilter.
 type RoleFilter = string
@@ -551,6 +674,18 @@ type PutConfigParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ApplyConfigParams defines parameters for ApplyConfig.
+type ApplyConfigParams struct {
+	// DryRun `true`: check everything and show the outcome, write nothing.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IdempotencyKey Any text up to 200 bytes, chosen by the caller.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
 	// After The `next` of an earlier answer, or the id of an event. Also as `Last-Event-ID`.
@@ -614,6 +749,57 @@ type ResumeMemberParams struct {
 	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
+// ListRevisionsParams defines parameters for ListRevisions.
+type ListRevisionsParams struct {
+	// Before Only older revisions; the `next` of the previous answer.
+	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+
+	// Kind Only documents of this kind.
+	Kind *string `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Name Only the document of this name, together with `kind`.
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+
+	// Limit How many to answer at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// DiffRevisionParams defines parameters for DiffRevision.
+type DiffRevisionParams struct {
+	// To The revision to compare with.
+	To *int64 `form:"to,omitempty" json:"to,omitempty"`
+
+	// Kind The kind of another document than the one of this revision.
+	Kind *KindQuery `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Name Its name.
+	Name *NameQuery `form:"name,omitempty" json:"name,omitempty"`
+}
+
+// RollbackRevisionParams defines parameters for RollbackRevision.
+type RollbackRevisionParams struct {
+	// Kind The kind of another document than the one of this revision.
+	Kind *KindQuery `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Name Its name.
+	Name *NameQuery `form:"name,omitempty" json:"name,omitempty"`
+
+	// DryRun `true`: check everything and show the outcome, write nothing.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IfMatch The ETag of the document that is to be replaced.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`: only if there is no such document now.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+
+	// IdempotencyKey Any text up to 200 bytes, chosen by the caller.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // WatchParams defines parameters for Watch.
 type WatchParams struct {
 	// Topics Of `status`, `members`, `config` and `events`, separated by commas. Default: all.
@@ -622,6 +808,9 @@ type WatchParams struct {
 	// LastEventID The id of the last event that is known. Without it the newest hundred are sent.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
+
+// ApplyConfigJSONRequestBody defines body for ApplyConfig for application/json ContentType.
+type ApplyConfigJSONRequestBody = ConfigBatch
 
 // ExpelMemberJSONRequestBody defines body for ExpelMember for application/json ContentType.
 type ExpelMemberJSONRequestBody = ExpelOrder
@@ -816,6 +1005,36 @@ type ClientInterface interface {
 	// Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 	PutConfigWithBody(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ApplyConfigWithBody Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfigWithBody(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApplyConfig Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfig(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListEvents What happened, as this node or all members saw it
 	//
 	// A stream of server-sent events: each has the event's `kind` as its name,
@@ -977,6 +1196,44 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/openapi.json (the `GetOpenAPI` operationId).
 	GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRevisions The history of the configuration, newest first
+	//
+	// Who changed which document, when, why and through which node, without the
+	// specifications. It needs the config store. 410 `compacted` when everything
+	// before `before` is gone from the log.
+	//
+	// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+	ListRevisions(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRevision One change, with its specification
+	//
+	// 410 `compacted` when the log no longer reaches back that far.
+	//
+	// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+	GetRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DiffRevision A document at two revisions
+	//
+	// The document of this revision, or the one that `kind` and `name` name. Without
+	// `to`: before and after this revision. With it: at this revision and at that
+	// one, whichever is older. 410 `compacted` when the log no longer says.
+	//
+	// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+	DiffRevision(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RollbackRevision Restore a document as it was at a revision
+	//
+	// Makes a new revision; the history stays as it is. The document is the one of
+	// this revision, or the one that `kind` and `name` name. Where there was none,
+	// it is deleted. A condition is required: `If-Match` with the ETag of the
+	// present document or `*`, `If-None-Match: *` if there is none now. A document
+	// that is as it was already is left alone.
+	//
+	// Kinds that need the role admin need it here too.
+	//
+	// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+	RollbackRevision(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteSession Log out
 	//
@@ -1276,6 +1533,56 @@ func (c *Client) GetConfig(ctx context.Context, kind KindPath, name NamePath, pa
 // Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 func (c *Client) PutConfigWithBody(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutConfigRequestWithBody(c.Server, kind, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyConfigWithBody Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *Client) ApplyConfigWithBody(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyConfigRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyConfig Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *Client) ApplyConfig(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyConfigRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1598,6 +1905,84 @@ func (c *Client) ListReapable(ctx context.Context, reqEditors ...RequestEditorFn
 // Corresponds with GET /v1/openapi.json (the `GetOpenAPI` operationId).
 func (c *Client) GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetOpenAPIRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRevisions The history of the configuration, newest first
+//
+// Who changed which document, when, why and through which node, without the
+// specifications. It needs the config store. 410 `compacted` when everything
+// before `before` is gone from the log.
+//
+// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+func (c *Client) ListRevisions(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRevisionsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRevision One change, with its specification
+//
+// 410 `compacted` when the log no longer reaches back that far.
+//
+// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+func (c *Client) GetRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRevisionRequest(c.Server, rev)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DiffRevision A document at two revisions
+//
+// The document of this revision, or the one that `kind` and `name` name. Without
+// `to`: before and after this revision. With it: at this revision and at that
+// one, whichever is older. 410 `compacted` when the log no longer says.
+//
+// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+func (c *Client) DiffRevision(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiffRevisionRequest(c.Server, rev, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RollbackRevision Restore a document as it was at a revision
+//
+// Makes a new revision; the history stays as it is. The document is the one of
+// this revision, or the one that `kind` and `name` name. Where there was none,
+// it is deleted. A condition is required: `If-Match` with the ETag of the
+// present document or `*`, `If-None-Match: *` if there is none now. A document
+// that is as it was already is left alone.
+//
+// Kinds that need the role admin need it here too.
+//
+// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+func (c *Client) RollbackRevision(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRollbackRevisionRequest(c.Server, rev, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2744,6 +3129,100 @@ func NewPutConfigRequestWithBody(server string, kind KindPath, name NamePath, pa
 	return req, nil
 }
 
+// NewApplyConfigRequest calls the generic ApplyConfig builder with application/json body
+func NewApplyConfigRequest(server string, params *ApplyConfigParams, body ApplyConfigJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApplyConfigRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewApplyConfigRequestWithBody constructs an http.Request for the ApplyConfig method, with any body, and a specified content type
+func NewApplyConfigRequestWithBody(server string, params *ApplyConfigParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/config:apply")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListEventsRequest constructs an http.Request for the ListEvents method
 func NewListEventsRequest(server string, params *ListEventsParams) (*http.Request, error) {
 	var err error
@@ -3484,6 +3963,349 @@ func NewGetOpenAPIRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListRevisionsRequest constructs an http.Request for the ListRevisions method
+func NewListRevisionsRequest(server string, params *ListRevisionsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRevisionRequest constructs an http.Request for the GetRevision method
+func NewGetRevisionRequest(server string, rev RevisionPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDiffRevisionRequest constructs an http.Request for the DiffRevision method
+func NewDiffRevisionRequest(server string, rev RevisionPath, params *DiffRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s/diff", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRollbackRevisionRequest constructs an http.Request for the RollbackRevision method
+func NewRollbackRevisionRequest(server string, rev RevisionPath, params *RollbackRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s:rollback", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam1)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam2)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewDeleteSessionRequest constructs an http.Request for the DeleteSession method
 func NewDeleteSessionRequest(server string) (*http.Request, error) {
 	var err error
@@ -3857,6 +4679,36 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 	PutConfigWithBodyWithResponse(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutConfigResponse, error)
 
+	// ApplyConfigWithBodyWithResponse Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfigWithBodyWithResponse(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error)
+
+	// ApplyConfigWithResponse Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfigWithResponse(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error)
+
 	// ListEventsWithResponse What happened, as this node or all members saw it
 	//
 	// A stream of server-sent events: each has the event's `kind` as its name,
@@ -4046,6 +4898,52 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/openapi.json (the `GetOpenAPI` operationId).
 	GetOpenAPIWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetOpenAPIResponse, error)
+
+	// ListRevisionsWithResponse The history of the configuration, newest first
+	//
+	// Who changed which document, when, why and through which node, without the
+	// specifications. It needs the config store. 410 `compacted` when everything
+	// before `before` is gone from the log.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+	ListRevisionsWithResponse(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
+
+	// GetRevisionWithResponse One change, with its specification
+	//
+	// 410 `compacted` when the log no longer reaches back that far.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+	GetRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error)
+
+	// DiffRevisionWithResponse A document at two revisions
+	//
+	// The document of this revision, or the one that `kind` and `name` name. Without
+	// `to`: before and after this revision. With it: at this revision and at that
+	// one, whichever is older. 410 `compacted` when the log no longer says.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+	DiffRevisionWithResponse(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*DiffRevisionResponse, error)
+
+	// RollbackRevisionWithResponse Restore a document as it was at a revision
+	//
+	// Makes a new revision; the history stays as it is. The document is the one of
+	// this revision, or the one that `kind` and `name` name. Where there was none,
+	// it is deleted. A condition is required: `If-Match` with the ETag of the
+	// present document or `*`, `If-None-Match: *` if there is none now. A document
+	// that is as it was already is left alone.
+	//
+	// Kinds that need the role admin need it here too.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+	RollbackRevisionWithResponse(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*RollbackRevisionResponse, error)
 
 	// DeleteSessionWithResponse Log out
 	//
@@ -4840,6 +5738,54 @@ func (r PutConfigResponse) ContentType() string {
 	return ""
 }
 
+type ApplyConfigResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ConfigOutcome
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApplyConfigResponse) GetJSON200() *ConfigOutcome {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApplyConfigResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApplyConfigResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApplyConfigResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApplyConfigResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApplyConfigResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListEventsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5539,6 +6485,198 @@ func (r GetOpenAPIResponse) ContentType() string {
 	return ""
 }
 
+type ListRevisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RevisionList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRevisionsResponse) GetJSON200() *RevisionList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRevisionsResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRevisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRevisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRevisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRevisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Change
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRevisionResponse) GetJSON200() *Change {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DiffRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DocumentDiff
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DiffRevisionResponse) GetJSON200() *DocumentDiff {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DiffRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DiffRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DiffRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DiffRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DiffRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RollbackRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ConfigOutcome
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RollbackRevisionResponse) GetJSON200() *ConfigOutcome {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RollbackRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RollbackRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RollbackRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RollbackRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RollbackRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type DeleteSessionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5995,6 +7133,48 @@ func (c *ClientWithResponses) PutConfigWithBodyWithResponse(ctx context.Context,
 	return ParsePutConfigResponse(rsp)
 }
 
+// ApplyConfigWithBodyWithResponse Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *ClientWithResponses) ApplyConfigWithBodyWithResponse(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error) {
+	rsp, err := c.ApplyConfigWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyConfigResponse(rsp)
+}
+
+// ApplyConfigWithResponse Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *ClientWithResponses) ApplyConfigWithResponse(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error) {
+	rsp, err := c.ApplyConfig(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyConfigResponse(rsp)
+}
+
 // ListEventsWithResponse What happened, as this node or all members saw it
 //
 // A stream of server-sent events: each has the event's `kind` as its name,
@@ -6279,6 +7459,76 @@ func (c *ClientWithResponses) GetOpenAPIWithResponse(ctx context.Context, reqEdi
 		return nil, err
 	}
 	return ParseGetOpenAPIResponse(rsp)
+}
+
+// ListRevisionsWithResponse The history of the configuration, newest first
+//
+// Who changed which document, when, why and through which node, without the
+// specifications. It needs the config store. 410 `compacted` when everything
+// before `before` is gone from the log.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error) {
+	rsp, err := c.ListRevisions(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRevisionsResponse(rsp)
+}
+
+// GetRevisionWithResponse One change, with its specification
+//
+// 410 `compacted` when the log no longer reaches back that far.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+func (c *ClientWithResponses) GetRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error) {
+	rsp, err := c.GetRevision(ctx, rev, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRevisionResponse(rsp)
+}
+
+// DiffRevisionWithResponse A document at two revisions
+//
+// The document of this revision, or the one that `kind` and `name` name. Without
+// `to`: before and after this revision. With it: at this revision and at that
+// one, whichever is older. 410 `compacted` when the log no longer says.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+func (c *ClientWithResponses) DiffRevisionWithResponse(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*DiffRevisionResponse, error) {
+	rsp, err := c.DiffRevision(ctx, rev, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiffRevisionResponse(rsp)
+}
+
+// RollbackRevisionWithResponse Restore a document as it was at a revision
+//
+// Makes a new revision; the history stays as it is. The document is the one of
+// this revision, or the one that `kind` and `name` name. Where there was none,
+// it is deleted. A condition is required: `If-Match` with the ETag of the
+// present document or `*`, `If-None-Match: *` if there is none now. A document
+// that is as it was already is left alone.
+//
+// Kinds that need the role admin need it here too.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+func (c *ClientWithResponses) RollbackRevisionWithResponse(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*RollbackRevisionResponse, error) {
+	rsp, err := c.RollbackRevision(ctx, rev, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRollbackRevisionResponse(rsp)
 }
 
 // DeleteSessionWithResponse Log out
@@ -6953,6 +8203,39 @@ func ParsePutConfigResponse(rsp *http.Response) (*PutConfigResponse, error) {
 	return response, nil
 }
 
+// ParseApplyConfigResponse parses an HTTP response from a ApplyConfigWithResponse call
+func ParseApplyConfigResponse(rsp *http.Response) (*ApplyConfigResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApplyConfigResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ConfigOutcome
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListEventsResponse parses an HTTP response from a ListEventsWithResponse call
 func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7431,6 +8714,138 @@ func ParseGetOpenAPIResponse(rsp *http.Response) (*GetOpenAPIResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest map[string]interface{}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRevisionsResponse parses an HTTP response from a ListRevisionsWithResponse call
+func ParseListRevisionsResponse(rsp *http.Response) (*ListRevisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRevisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RevisionList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRevisionResponse parses an HTTP response from a GetRevisionWithResponse call
+func ParseGetRevisionResponse(rsp *http.Response) (*GetRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Change
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDiffRevisionResponse parses an HTTP response from a DiffRevisionWithResponse call
+func ParseDiffRevisionResponse(rsp *http.Response) (*DiffRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DiffRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DocumentDiff
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRollbackRevisionResponse parses an HTTP response from a RollbackRevisionWithResponse call
+func ParseRollbackRevisionResponse(rsp *http.Response) (*RollbackRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RollbackRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ConfigOutcome
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -210,6 +210,10 @@ func (c *fakeConfig) Changes(ctx context.Context, after int64, limit int) ([]mus
 	return c.store.Changes(ctx, after, limit)
 }
 
+func (c *fakeConfig) History(ctx context.Context, p store.Past) (store.History, error) {
+	return c.store.History(ctx, p)
+}
+
 // fakeEvents is a journal in memory that tells when its waiters are awaited.
 type fakeEvents struct {
 	*journal.Journal

@@ -9,6 +9,7 @@ import (
 	"github.com/musterhq/muster/auth"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/store"
 )
 
 // LinkPath is where other nodes knock. It is no part of the operators' surface.
@@ -71,6 +72,11 @@ func routes() []route {
 		{operation: "getConfig", method: "GET", pattern: "/v1/config/{kind}/{name}", role: read},
 		{operation: "putConfig", method: "PUT", pattern: "/v1/config/{kind}/{name}", role: write, body: muster.MaxSpec + slack},
 		{operation: "deleteConfig", method: "DELETE", pattern: "/v1/config/{kind}/{name}", role: write},
+		{operation: "applyConfig", method: "POST", pattern: "/v1/config:apply", role: write, body: store.MaxBatch*muster.MaxSpec + slack},
+		{operation: "listRevisions", method: "GET", pattern: "/v1/revisions", role: read},
+		{operation: "getRevision", method: "GET", pattern: "/v1/revisions/{rev}", role: read},
+		{operation: "diffRevision", method: "GET", pattern: "/v1/revisions/{rev}/diff", role: read},
+		{operation: "rollbackRevision", method: "POST", pattern: "/v1/revisions/{rev}:rollback", role: write},
 		{operation: "listChanges", method: "GET", pattern: "/v1/changes", role: read},
 		{operation: "listEvents", method: "GET", pattern: "/v1/events", role: read, stream: true},
 		{operation: "watch", method: "GET", pattern: "/v1/watch", role: read, stream: true},

@@ -315,6 +315,15 @@ func (n *node) Changes(ctx context.Context, after int64, limit int) ([]muster.Ch
 	return c.replica.Changes(ctx, after, limit)
 }
 
+// History returns part of the history backwards. See mgmt.ConfigStore.
+func (n *node) History(ctx context.Context, p store.Past) (store.History, error) {
+	c := n.core.Load()
+	if c == nil {
+		return store.History{}, n.notFormed()
+	}
+	return c.replica.History(ctx, p)
+}
+
 func (n *node) notFormed() error {
 	return muster.Errorf(muster.CodeNotFormed, "%s belongs to no cluster yet: %s", n.self.Name, n.seeker.Status().Waiting)
 }

@@ -73,6 +73,10 @@ type fakeCluster struct {
 	leases   []muster.LeaseInfo
 	info     muster.ClusterInfo
 	statuses []func() (muster.Status, bool, error)
+	log      []muster.Change
+	gone     int64                             // revisions up to here are compacted
+	follow   []func() ([]muster.Change, error) // answers of Changes
+	batches  []client.Batch
 }
 
 func newFakeCluster() *fakeCluster {
@@ -230,6 +234,10 @@ func (c *fakeCluster) putLocked(w client.Write) muster.Document {
 	doc.Kind, doc.Name, doc.Spec, doc.Rev, doc.Reason = w.Kind, w.Name, w.Spec, c.rev, w.Reason
 	doc.Generation++
 	doc.UpdatedBy, doc.UpdatedAt = "ada/1", time.Now()
+	c.log = append(c.log, muster.Change{
+		Rev: c.rev, Op: muster.OpPut, Kind: w.Kind, Name: w.Name, Spec: w.Spec, Generation: doc.Generation,
+		Actor: doc.UpdatedBy, Reason: w.Reason, Node: "11111111-1111-8111-8111-111111111111", At: doc.UpdatedAt,
+	})
 	c.docs[w.Kind+"/"+w.Name] = doc
 	return doc
 }
@@ -241,6 +249,7 @@ func (c *fakeCluster) ConfigDelete(_ context.Context, w client.Write) (int64, er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rev++
+	c.log = append(c.log, muster.Change{Rev: c.rev, Op: muster.OpDelete, Kind: w.Kind, Name: w.Name, Generation: 9, Actor: "ada/1", Reason: w.Reason, At: time.Now()})
 	delete(c.docs, w.Kind+"/"+w.Name)
 	return c.rev, nil
 }

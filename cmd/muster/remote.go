@@ -31,6 +31,11 @@ type cluster interface {
 	ConfigList(ctx context.Context, kind string) ([]muster.Document, int64, error)
 	ConfigPut(ctx context.Context, w client.Write) (muster.Document, error)
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
+	Changes(ctx context.Context, after int64, wait time.Duration) ([]muster.Change, error)
+	Revisions(ctx context.Context, p client.Past) (api.RevisionList, error)
+	Diff(ctx context.Context, s client.Span) (api.DocumentDiff, error)
+	Rollback(ctx context.Context, r client.Rollback) (api.ConfigOutcome, error)
+	Apply(ctx context.Context, b client.Batch) (api.ConfigOutcome, error)
 	EventPage(ctx context.Context, q client.EventQuery) (muster.EventPage, error)
 	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Notice, error]
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)

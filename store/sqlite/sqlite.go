@@ -129,6 +129,16 @@ func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]muster.C
 	return changes, err
 }
 
+// History implements store.Store.
+func (s *Store) History(ctx context.Context, p store.Past) (store.History, error) {
+	var h store.History
+	err := s.file.call(ctx, "read the history", func(ctx context.Context) (err error) {
+		h, err = readHistory(ctx, s.file.readers, p.Bounds())
+		return err
+	})
+	return h, err
+}
+
 // Snapshot implements store.Store.
 func (s *Store) Snapshot(ctx context.Context) (*store.Snapshot, error) {
 	var snap *store.Snapshot

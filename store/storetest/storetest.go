@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"SpecComesBackByteIdentical", specComesBackByteIdentical},
 		{"EnvelopeComesBack", envelopeComesBack},
 		{"ChangesArePaged", changesArePaged},
+		{"HistoryReadsBackwards", historyReadsBackwards},
 		{"SnapshotEqualsReplay", snapshotEqualsReplay},
 		{"CompactedHistoryIsNamed", compactedHistoryIsNamed},
 		{"NoRevisionIsMissed", noRevisionIsMissed},
