@@ -205,6 +205,12 @@ type DocumentList struct {
 	Rev int64 `json:"rev"`
 }
 
+// Drift Who serves what.
+type Drift = muster.Drift
+
+// DriftMember What one member serves.
+type DriftMember = muster.DriftMember
+
 // Event One thing that happened, as one node saw it.
 type Event = muster.Event
 
@@ -327,6 +333,9 @@ type NodeList struct {
 // Observer How another node says that it sees a member.
 type Observer = muster.Observer
 
+// Position How far a copy of the configuration has come. Equal positions have the same history.
+type Position = muster.Position
+
 // Problem A problem document (RFC 9457).
 type Problem struct {
 	// Code Stable and kebab-case; `muster explain CODE` says more.
@@ -414,6 +423,12 @@ type Tags = map[string]string
 // TokenUse Tokens signed with one cookie that have not expired.
 type TokenUse = muster.TokenUse
 
+// Trace The way of one revision through the cluster.
+type Trace = muster.Trace
+
+// TraceNode How a revision came to one member.
+type TraceNode = muster.TraceNode
+
 // Version defines model for Version.
 type Version struct {
 	// Go The Go release it was built with.
@@ -497,6 +512,9 @@ type Limit = int
 // MemberPath Letters, digits, dot, underscore and hyphen.
 type MemberPath = Name
 
+// MinRev defines model for MinRev.
+type MinRev = int64
+
 // MinRevision defines model for MinRevision.
 type MinRevision = int64
 
@@ -505,6 +523,9 @@ type NamePath = Name
 
 // NameQuery defines model for NameQuery.
 type NameQuery = string
+
+// Prefer defines model for Prefer.
+type Prefer = string
 
 // Reason defines model for Reason.
 type Reason = string
@@ -526,6 +547,9 @@ type TagFilter = []string
 
 // Wait defines model for Wait.
 type Wait = string
+
+// WaitFor defines model for WaitFor.
+type WaitFor = string
 
 // ZoneFilter defines model for ZoneFilter.
 type ZoneFilter = string
@@ -619,8 +643,14 @@ type ListConfigParams struct {
 	// Cursor The `next` of the previous answer.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// MusterMinRevision Wait up to two seconds until this node serves this revision.
+	// MinRev As `Muster-Min-Revision`; the higher one counts.
+	MinRev *MinRev `form:"min_rev,omitempty" json:"min_rev,omitempty"`
+
+	// MusterMinRevision Wait until this node serves this revision; 503 `behind` if it does not in time.
 	MusterMinRevision *MinRevision `json:"Muster-Min-Revision,omitempty"`
+
+	// Prefer `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ListConfigKindParams defines parameters for ListConfigKind.
@@ -631,8 +661,14 @@ type ListConfigKindParams struct {
 	// Cursor The `next` of the previous answer.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 
-	// MusterMinRevision Wait up to two seconds until this node serves this revision.
+	// MinRev As `Muster-Min-Revision`; the higher one counts.
+	MinRev *MinRev `form:"min_rev,omitempty" json:"min_rev,omitempty"`
+
+	// MusterMinRevision Wait until this node serves this revision; 503 `behind` if it does not in time.
 	MusterMinRevision *MinRevision `json:"Muster-Min-Revision,omitempty"`
+
+	// Prefer `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // DeleteConfigParams defines parameters for DeleteConfig.
@@ -640,11 +676,20 @@ type DeleteConfigParams struct {
 	// Reason Why; kept in the history.
 	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
 
+	// Wait Answer when `quorum` (more than half) or `all` of the members serve this
+	// revision, with the same epoch and chain; members that are down count.
+	// Default: `none`. If they do not in time, or cannot, the write stands and
+	// the answer has `Muster-Wait: partial`.
+	Wait *WaitFor `form:"wait,omitempty" json:"wait,omitempty"`
+
 	// IfMatch The ETag of the document that is to be replaced.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// IdempotencyKey Any text up to 200 bytes, chosen by the caller.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // GetConfigParams defines parameters for GetConfig.
@@ -652,17 +697,29 @@ type GetConfigParams struct {
 	// Raw Answer the specification alone, without its envelope; the body then is any JSON.
 	Raw *string `form:"raw,omitempty" json:"raw,omitempty"`
 
+	// MinRev As `Muster-Min-Revision`; the higher one counts.
+	MinRev *MinRev `form:"min_rev,omitempty" json:"min_rev,omitempty"`
+
 	// IfNoneMatch An ETag; 304 while it is current.
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 
-	// MusterMinRevision Wait up to two seconds until this node serves this revision.
+	// MusterMinRevision Wait until this node serves this revision; 503 `behind` if it does not in time.
 	MusterMinRevision *MinRevision `json:"Muster-Min-Revision,omitempty"`
+
+	// Prefer `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // PutConfigParams defines parameters for PutConfig.
 type PutConfigParams struct {
 	// Reason Why; kept in the history.
 	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// Wait Answer when `quorum` (more than half) or `all` of the members serve this
+	// revision, with the same epoch and chain; members that are down count.
+	// Default: `none`. If they do not in time, or cannot, the write stands and
+	// the answer has `Muster-Wait: partial`.
+	Wait *WaitFor `form:"wait,omitempty" json:"wait,omitempty"`
 
 	// IfMatch The ETag of the document that is to be replaced.
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
@@ -672,6 +729,9 @@ type PutConfigParams struct {
 
 	// IdempotencyKey Any text up to 200 bytes, chosen by the caller.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ApplyConfigParams defines parameters for ApplyConfig.
@@ -1035,6 +1095,14 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
 	ApplyConfig(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetDrift Who serves what?
+	//
+	// Asks every live member what it serves now, and compares. Members of the
+	// durable list that do not answer are listed too.
+	//
+	// Corresponds with GET /v1/drift (the `GetDrift` operationId).
+	GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListEvents What happened, as this node or all members saw it
 	//
 	// A stream of server-sent events: each has the event's `kind` as its name,
@@ -1221,6 +1289,16 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
 	DiffRevision(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TraceRevision How did a revision come to each member?
+	//
+	// Every live member says when it received and served the revision, and by
+	// which way; each remembers its last thousand. Delays since the commit are
+	// corrected by the measured skews of the clocks, and approximate:
+	// `error_ms` says by how much. 404 if no member serves the revision yet.
+	//
+	// Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
+	TraceRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RollbackRevision Restore a document as it was at a revision
 	//
@@ -1583,6 +1661,24 @@ func (c *Client) ApplyConfigWithBody(ctx context.Context, params *ApplyConfigPar
 // Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
 func (c *Client) ApplyConfig(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewApplyConfigRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDrift Who serves what?
+//
+// Asks every live member what it serves now, and compares. Members of the
+// durable list that do not answer are listed too.
+//
+// Corresponds with GET /v1/drift (the `GetDrift` operationId).
+func (c *Client) GetDrift(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDriftRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -1960,6 +2056,26 @@ func (c *Client) GetRevision(ctx context.Context, rev RevisionPath, reqEditors .
 // Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
 func (c *Client) DiffRevision(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDiffRevisionRequest(c.Server, rev, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TraceRevision How did a revision come to each member?
+//
+// Every live member says when it received and served the revision, and by
+// which way; each remembers its last thousand. Delays since the commit are
+// corrected by the measured skews of the clocks, and approximate:
+// `error_ms` says by how much. 404 if no member serves the revision yet.
+//
+// Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
+func (c *Client) TraceRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTraceRevisionRequest(c.Server, rev)
 	if err != nil {
 		return nil, err
 	}
@@ -2717,6 +2833,18 @@ func NewListConfigRequest(server string, params *ListConfigParams) (*http.Reques
 
 		}
 
+		if params.MinRev != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_rev", *params.MinRev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -2739,6 +2867,17 @@ func NewListConfigRequest(server string, params *ListConfigParams) (*http.Reques
 			}
 
 			req.Header.Set("Muster-Min-Revision", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
 		}
 
 	}
@@ -2805,6 +2944,18 @@ func NewListConfigKindRequest(server string, kind KindPath, params *ListConfigKi
 
 		}
 
+		if params.MinRev != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_rev", *params.MinRev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -2827,6 +2978,17 @@ func NewListConfigKindRequest(server string, kind KindPath, params *ListConfigKi
 			}
 
 			req.Header.Set("Muster-Min-Revision", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
 		}
 
 	}
@@ -2888,6 +3050,18 @@ func NewDeleteConfigRequest(server string, kind KindPath, name NamePath, params 
 
 		}
 
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -2921,6 +3095,17 @@ func NewDeleteConfigRequest(server string, kind KindPath, name NamePath, params 
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+		if params.Prefer != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam2)
 		}
 
 	}
@@ -2982,6 +3167,18 @@ func NewGetConfigRequest(server string, kind KindPath, name NamePath, params *Ge
 
 		}
 
+		if params.MinRev != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "min_rev", *params.MinRev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -3015,6 +3212,17 @@ func NewGetConfigRequest(server string, kind KindPath, name NamePath, params *Ge
 			}
 
 			req.Header.Set("Muster-Min-Revision", headerParam1)
+		}
+
+		if params.Prefer != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam2)
 		}
 
 	}
@@ -3076,6 +3284,18 @@ func NewPutConfigRequestWithBody(server string, kind KindPath, name NamePath, pa
 
 		}
 
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -3122,6 +3342,17 @@ func NewPutConfigRequestWithBody(server string, kind KindPath, name NamePath, pa
 			}
 
 			req.Header.Set("Idempotency-Key", headerParam2)
+		}
+
+		if params.Prefer != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam3)
 		}
 
 	}
@@ -3218,6 +3449,33 @@ func NewApplyConfigRequestWithBody(server string, params *ApplyConfigParams, con
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewGetDriftRequest constructs an http.Request for the GetDrift method
+func NewGetDriftRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/drift")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -4172,6 +4430,40 @@ func NewDiffRevisionRequest(server string, rev RevisionPath, params *DiffRevisio
 	return req, nil
 }
 
+// NewTraceRevisionRequest constructs an http.Request for the TraceRevision method
+func NewTraceRevisionRequest(server string, rev RevisionPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s/trace", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewRollbackRevisionRequest constructs an http.Request for the RollbackRevision method
 func NewRollbackRevisionRequest(server string, rev RevisionPath, params *RollbackRevisionParams) (*http.Request, error) {
 	var err error
@@ -4709,6 +5001,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
 	ApplyConfigWithResponse(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error)
 
+	// GetDriftWithResponse Who serves what?
+	//
+	// Asks every live member what it serves now, and compares. Members of the
+	// durable list that do not answer are listed too.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/drift (the `GetDrift` operationId).
+	GetDriftWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetDriftResponse, error)
+
 	// ListEventsWithResponse What happened, as this node or all members saw it
 	//
 	// A stream of server-sent events: each has the event's `kind` as its name,
@@ -4929,6 +5231,18 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
 	DiffRevisionWithResponse(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*DiffRevisionResponse, error)
+
+	// TraceRevisionWithResponse How did a revision come to each member?
+	//
+	// Every live member says when it received and served the revision, and by
+	// which way; each remembers its last thousand. Delays since the commit are
+	// corrected by the measured skews of the clocks, and approximate:
+	// `error_ms` says by how much. 404 if no member serves the revision yet.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
+	TraceRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*TraceRevisionResponse, error)
 
 	// RollbackRevisionWithResponse Restore a document as it was at a revision
 	//
@@ -5559,7 +5873,11 @@ func (r ListConfigKindResponse) ContentType() string {
 
 // DeleteConfigResponse204Headers the declared response headers of an HTTP 204 response for DeleteConfig
 type DeleteConfigResponse204Headers struct {
-	MusterRevision *int64
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type DeleteConfigResponse struct {
@@ -5669,14 +5987,22 @@ func (r GetConfigResponse) ContentType() string {
 
 // PutConfigResponse200Headers the declared response headers of an HTTP 200 response for PutConfig
 type PutConfigResponse200Headers struct {
-	ETag           *string
-	MusterRevision *int64
+	ETag            *string
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 // PutConfigResponse201Headers the declared response headers of an HTTP 201 response for PutConfig
 type PutConfigResponse201Headers struct {
-	ETag           *string
-	MusterRevision *int64
+	ETag            *string
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type PutConfigResponse struct {
@@ -5780,6 +6106,54 @@ func (r ApplyConfigResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ApplyConfigResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetDriftResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Drift
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDriftResponse) GetJSON200() *Drift {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDriftResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDriftResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDriftResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDriftResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDriftResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6629,6 +7003,54 @@ func (r DiffRevisionResponse) ContentType() string {
 	return ""
 }
 
+type TraceRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Trace
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TraceRevisionResponse) GetJSON200() *Trace {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TraceRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TraceRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TraceRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TraceRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TraceRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type RollbackRevisionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7175,6 +7597,22 @@ func (c *ClientWithResponses) ApplyConfigWithResponse(ctx context.Context, param
 	return ParseApplyConfigResponse(rsp)
 }
 
+// GetDriftWithResponse Who serves what?
+//
+// Asks every live member what it serves now, and compares. Members of the
+// durable list that do not answer are listed too.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/drift (the `GetDrift` operationId).
+func (c *ClientWithResponses) GetDriftWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetDriftResponse, error) {
+	rsp, err := c.GetDrift(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDriftResponse(rsp)
+}
+
 // ListEventsWithResponse What happened, as this node or all members saw it
 //
 // A stream of server-sent events: each has the event's `kind` as its name,
@@ -7508,6 +7946,24 @@ func (c *ClientWithResponses) DiffRevisionWithResponse(ctx context.Context, rev 
 		return nil, err
 	}
 	return ParseDiffRevisionResponse(rsp)
+}
+
+// TraceRevisionWithResponse How did a revision come to each member?
+//
+// Every live member says when it received and served the revision, and by
+// which way; each remembers its last thousand. Delays since the commit are
+// corrected by the measured skews of the clocks, and approximate:
+// `error_ms` says by how much. 404 if no member serves the revision yet.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
+func (c *ClientWithResponses) TraceRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*TraceRevisionResponse, error) {
+	rsp, err := c.TraceRevision(ctx, rev, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTraceRevisionResponse(rsp)
 }
 
 // RollbackRevisionWithResponse Restore a document as it was at a revision
@@ -8054,12 +8510,40 @@ func ParseDeleteConfigResponse(rsp *http.Response) (*DeleteConfigResponse, error
 	switch {
 	case rsp.StatusCode == 204:
 		var headers DeleteConfigResponse204Headers
+		if values := rsp.Header.Values("Muster-Confirmed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Confirmed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterConfirmed = &value
+		}
+		if values := rsp.Header.Values("Muster-Dead"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Dead", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterDead = &value
+		}
+		if values := rsp.Header.Values("Muster-Lagging"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Lagging", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterLagging = &value
+		}
 		if values := rsp.Header.Values("Muster-Revision"); len(values) > 0 {
 			var value int64
 			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Revision", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			}
 			headers.MusterRevision = &value
+		}
+		if values := rsp.Header.Values("Muster-Wait"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Wait", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterWait = &value
 		}
 		response.Headers204 = &headers
 	}
@@ -8173,12 +8657,40 @@ func ParsePutConfigResponse(rsp *http.Response) (*PutConfigResponse, error) {
 			}
 			headers.ETag = &value
 		}
+		if values := rsp.Header.Values("Muster-Confirmed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Confirmed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterConfirmed = &value
+		}
+		if values := rsp.Header.Values("Muster-Dead"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Dead", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterDead = &value
+		}
+		if values := rsp.Header.Values("Muster-Lagging"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Lagging", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterLagging = &value
+		}
 		if values := rsp.Header.Values("Muster-Revision"); len(values) > 0 {
 			var value int64
 			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Revision", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			}
 			headers.MusterRevision = &value
+		}
+		if values := rsp.Header.Values("Muster-Wait"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Wait", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterWait = &value
 		}
 		response.Headers200 = &headers
 	case rsp.StatusCode == 201:
@@ -8190,12 +8702,40 @@ func ParsePutConfigResponse(rsp *http.Response) (*PutConfigResponse, error) {
 			}
 			headers.ETag = &value
 		}
+		if values := rsp.Header.Values("Muster-Confirmed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Confirmed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterConfirmed = &value
+		}
+		if values := rsp.Header.Values("Muster-Dead"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Dead", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterDead = &value
+		}
+		if values := rsp.Header.Values("Muster-Lagging"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Lagging", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterLagging = &value
+		}
 		if values := rsp.Header.Values("Muster-Revision"); len(values) > 0 {
 			var value int64
 			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Revision", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			}
 			headers.MusterRevision = &value
+		}
+		if values := rsp.Header.Values("Muster-Wait"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Muster-Wait", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.MusterWait = &value
 		}
 		response.Headers201 = &headers
 	}
@@ -8219,6 +8759,39 @@ func ParseApplyConfigResponse(rsp *http.Response) (*ApplyConfigResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest ConfigOutcome
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetDriftResponse parses an HTTP response from a GetDriftWithResponse call
+func ParseGetDriftResponse(rsp *http.Response) (*GetDriftResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDriftResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Drift
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -8813,6 +9386,39 @@ func ParseDiffRevisionResponse(rsp *http.Response) (*DiffRevisionResponse, error
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest DocumentDiff
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTraceRevisionResponse parses an HTTP response from a TraceRevisionWithResponse call
+func ParseTraceRevisionResponse(rsp *http.Response) (*TraceRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TraceRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Trace
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

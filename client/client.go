@@ -35,8 +35,9 @@ type Config struct {
 
 // Client asks one node. It is safe for concurrent use.
 type Client struct {
-	addr string
-	api  *api.Client
+	addr  string
+	api   *api.Client
+	least least
 }
 
 // New returns a client. It connects to nothing.

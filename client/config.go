@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -21,6 +23,61 @@ type Write struct {
 	Expect     int64           // revision that is to be replaced; 0: there is none yet; Any
 	Reason     string          // kept in the history
 	Key        string          // Idempotency-Key: a repetition is applied once; optional
+
+	// Wait makes the answer wait until so many members serve the revision; default
+	// none. Confirmed, if it is not nil, then gets who does. The write is durable
+	// whether or not they do.
+	Wait      muster.Wait
+	WaitTime  time.Duration // for them, in whole seconds; default: the node's, 5 s
+	Confirmed *muster.Confirmation
+}
+
+// least is what reads must show.
+type least struct {
+	rev  int64
+	wait time.Duration
+}
+
+// AtLeast returns a client whose reads of documents show a revision or a later one:
+// with the revision of a write, what was written is read at any node. The node waits
+// for it for at most so long, in whole seconds (0: two), then the error has CodeBehind.
+func (c *Client) AtLeast(rev int64, wait time.Duration) *Client {
+	other := *c
+	other.least = least{rev, wait}
+	return &other
+}
+
+// header is the revision that reads must show; nil if it is all the same.
+func (l least) header() *int64 {
+	if l.rev <= 0 {
+		return nil
+	}
+	return &l.rev
+}
+
+// prefer is the Prefer header for a time to wait; nil for none.
+func prefer(d time.Duration) *string {
+	if d <= 0 {
+		return nil
+	}
+	return new("wait=" + strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10))
+}
+
+// waiting is the ?wait of a write; nil for none.
+func (w Write) waiting() *string { return text(string(w.Wait)) }
+
+// heard takes the headers of an answer to a write.
+func (w Write) heard(h http.Header) {
+	if w.Confirmed == nil {
+		return
+	}
+	names := func(name string) []string {
+		return strings.FieldsFunc(h.Get(name), func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	*w.Confirmed = muster.Confirmation{
+		Met:       h.Get("Muster-Wait") == "confirmed",
+		Confirmed: names("Muster-Confirmed"), Lagging: names("Muster-Lagging"), Dead: names("Muster-Dead"),
+	}
 }
 
 // ConfigGet returns one document.
@@ -29,7 +86,7 @@ func (c *Client) ConfigGet(ctx context.Context, kind, name string) (muster.Docum
 	if err := checkNames(kind, name); err != nil {
 		return doc, err
 	}
-	resp, err := c.api.GetConfig(ctx, kind, name, nil)
+	resp, err := c.api.GetConfig(ctx, kind, name, &api.GetConfigParams{MusterMinRevision: c.least.header(), Prefer: prefer(c.least.wait)})
 	_, err = c.take(resp, err, &doc)
 	return doc, err
 }
@@ -73,11 +130,11 @@ func (c *Client) pages(ctx context.Context, kind string) (items []muster.Documen
 
 func (c *Client) page(ctx context.Context, kind string, cursor *string) (list api.DocumentList, err error) {
 	if kind == "" {
-		resp, err := c.api.ListConfig(ctx, &api.ListConfigParams{Cursor: cursor})
+		resp, err := c.api.ListConfig(ctx, &api.ListConfigParams{Cursor: cursor, MusterMinRevision: c.least.header(), Prefer: prefer(c.least.wait)})
 		_, err = c.take(resp, err, &list)
 		return list, err
 	}
-	resp, err := c.api.ListConfigKind(ctx, kind, &api.ListConfigKindParams{Cursor: cursor})
+	resp, err := c.api.ListConfigKind(ctx, kind, &api.ListConfigKindParams{Cursor: cursor, MusterMinRevision: c.least.header(), Prefer: prefer(c.least.wait)})
 	_, err = c.take(resp, err, &list)
 	return list, err
 }
@@ -89,12 +146,15 @@ func (c *Client) ConfigPut(ctx context.Context, w Write) (muster.Document, error
 	if err := checkNames(w.Kind, w.Name); err != nil {
 		return doc, err
 	}
-	q := &api.PutConfigParams{Reason: text(w.Reason), IdempotencyKey: text(w.Key), IfMatch: condition(w.Expect)}
+	q := &api.PutConfigParams{Reason: text(w.Reason), IdempotencyKey: text(w.Key), IfMatch: condition(w.Expect), Wait: w.waiting(), Prefer: prefer(w.WaitTime)}
 	if w.Expect == 0 {
 		q.IfMatch, q.IfNoneMatch = nil, new("*")
 	}
 	resp, err := c.api.PutConfigWithBody(ctx, w.Kind, w.Name, q, "application/json", bytes.NewReader(w.Spec))
-	_, err = c.take(resp, err, &doc)
+	header, err := c.take(resp, err, &doc)
+	if err == nil {
+		w.heard(header)
+	}
 	return doc, err
 }
 
@@ -103,12 +163,13 @@ func (c *Client) ConfigDelete(ctx context.Context, w Write) (int64, error) {
 	if err := checkNames(w.Kind, w.Name); err != nil {
 		return 0, err
 	}
-	q := &api.DeleteConfigParams{Reason: text(w.Reason), IdempotencyKey: text(w.Key), IfMatch: condition(w.Expect)}
+	q := &api.DeleteConfigParams{Reason: text(w.Reason), IdempotencyKey: text(w.Key), IfMatch: condition(w.Expect), Wait: w.waiting(), Prefer: prefer(w.WaitTime)}
 	resp, err := c.api.DeleteConfig(ctx, w.Kind, w.Name, q)
 	header, err := c.take(resp, err, nil)
 	if err != nil {
 		return 0, err
 	}
+	w.heard(header)
 	return revisionOf(header), nil
 }
 

@@ -20,26 +20,37 @@ const (
 	catchUp     = 2 * time.Second
 )
 
-// view returns the node's copy of the configuration, at min or later.
-func (a *API) view(ctx context.Context, min *int64) (*config.Snapshot, error) {
+// least is the revision that a read must show at least.
+type least struct {
+	header, query *int64
+	prefer        *string // how long to wait for it
+}
+
+// view returns the node's copy of the configuration, at a revision or later.
+func (a *API) view(ctx context.Context, at least) (*config.Snapshot, error) {
+	min := max(or(at.header, 0), or(at.query, 0))
+	patience, err := preferred(at.prefer, catchUp)
+	if err != nil {
+		return nil, err
+	}
 	if a.cfg.Config.View() == nil {
 		return nil, muster.Errorf(muster.CodeNotSynced, "this node has no copy of the configuration yet")
 	}
-	if min != nil && a.cfg.Config.View().Position().Rev < *min {
-		ctx, cancel := context.WithTimeout(ctx, catchUp)
-		defer cancel()
-		_ = a.cfg.Config.Wait(ctx, *min) // what counts is the view, below
+	if a.cfg.Config.View().Position().Rev < min {
+		held, cancel := a.hold(ctx, patience)
+		_ = a.cfg.Config.Wait(held, min) // what counts is the view, below
+		cancel()
 	}
 	view := a.cfg.Config.View()
-	if rev := view.Position().Rev; min != nil && rev < *min {
-		return nil, muster.Errorf(muster.CodeBehind, "this node serves revision %d, %d was asked for", rev, *min)
+	if rev := view.Position().Rev; rev < min {
+		return nil, muster.Errorf(muster.CodeBehind, "this node serves revision %d, %d was asked for", rev, min)
 	}
 	return view, nil
 }
 
 // ListConfig answers all documents, in pages.
 func (h *handlers) ListConfig(ctx context.Context, q server.ListConfigRequestObject) (server.ListConfigResponseObject, error) {
-	list, err := h.page(ctx, page{limit: q.Params.Limit, cursor: q.Params.Cursor, min: q.Params.MusterMinRevision})
+	list, err := h.page(ctx, page{limit: q.Params.Limit, cursor: q.Params.Cursor, least: least{q.Params.MusterMinRevision, q.Params.MinRev, q.Params.Prefer}})
 	return server.ListConfig200JSONResponse{DocumentsJSONResponse: server.DocumentsJSONResponse(list)}, err
 }
 
@@ -48,7 +59,7 @@ func (h *handlers) ListConfigKind(ctx context.Context, q server.ListConfigKindRe
 	if err := checkName("kind", q.Kind); err != nil {
 		return nil, err
 	}
-	list, err := h.page(ctx, page{kind: q.Kind, limit: q.Params.Limit, cursor: q.Params.Cursor, min: q.Params.MusterMinRevision})
+	list, err := h.page(ctx, page{kind: q.Kind, limit: q.Params.Limit, cursor: q.Params.Cursor, least: least{q.Params.MusterMinRevision, q.Params.MinRev, q.Params.Prefer}})
 	return server.ListConfigKind200JSONResponse{DocumentsJSONResponse: server.DocumentsJSONResponse(list)}, err
 }
 
@@ -57,7 +68,7 @@ type page struct {
 	kind   string
 	limit  *int
 	cursor *string
-	min    *int64
+	least  least
 }
 
 func (a *API) page(ctx context.Context, p page) (api.DocumentList, error) {
@@ -69,7 +80,7 @@ func (a *API) page(ctx context.Context, p page) (api.DocumentList, error) {
 	if err != nil {
 		return api.DocumentList{}, badField("cursor", "it is not one that this API made")
 	}
-	view, err := a.view(ctx, p.min)
+	view, err := a.view(ctx, p.least)
 	if err != nil {
 		return api.DocumentList{}, err
 	}
@@ -112,7 +123,7 @@ func (h *handlers) GetConfig(ctx context.Context, q server.GetConfigRequestObjec
 	if err := checkKey(q.Kind, q.Name); err != nil {
 		return nil, err
 	}
-	view, err := h.view(ctx, q.Params.MusterMinRevision)
+	view, err := h.view(ctx, least{q.Params.MusterMinRevision, q.Params.MinRev, q.Params.Prefer})
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +182,7 @@ func (h *handlers) ListChanges(ctx context.Context, q server.ListChangesRequestO
 	if after < 0 {
 		return nil, badField("after", "want a revision, 0 or more")
 	}
-	view, err := h.view(ctx, nil)
+	view, err := h.view(ctx, least{})
 	if err != nil {
 		return nil, err
 	}

@@ -250,6 +250,7 @@ type surface struct {
 	api    *mgmt.API
 	node   *fakeNode
 	config *fakeConfig
+	spread *fakeSpread
 	events *fakeEvents
 	ring   auth.Ring
 	logins *auth.Logins
@@ -306,9 +307,10 @@ func newSurface(t *testing.T, adjust func(*mgmt.Config)) *surface {
 		t.Fatal(err)
 	}
 	s := &surface{node: newFakeNode(), config: newFakeConfig(t), events: newEvents(t), ring: auth.Ring{cookie}, log: &lockedBuffer{}}
+	s.spread = &fakeSpread{config: s.config}
 	s.logins = auth.NewLogins(func() auth.Ring { return s.ring })
 	cfg := mgmt.Config{
-		NodeID: testNode, Node: s.node, Config: s.config, Events: s.events, Auth: s.ring, Logins: s.logins, Version: "1.2.3",
+		NodeID: testNode, Node: s.node, Config: s.config, Spread: s.spread, Events: s.events, Auth: s.ring, Logins: s.logins, Version: "1.2.3",
 		Loopback: true, Log: slog.New(slog.NewJSONHandler(s.log, nil)),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4")

@@ -18,7 +18,7 @@ func (h *handlers) ListRevisions(ctx context.Context, q server.ListRevisionsRequ
 	if err != nil {
 		return nil, err
 	}
-	view, err := h.view(ctx, nil)
+	view, err := h.view(ctx, least{})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (a *API) changeOf(ctx context.Context, rev int64) (muster.Change, error) {
 
 // reached refuses a revision that this node does not serve yet.
 func (a *API) reached(ctx context.Context, rev int64) error {
-	view, err := a.view(ctx, nil)
+	view, err := a.view(ctx, least{})
 	if err != nil {
 		return err
 	}

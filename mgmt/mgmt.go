@@ -86,6 +86,7 @@ type Config struct {
 	Keys func(ctx context.Context) []muster.NodeKeys
 
 	Expulsion Expulsion // nil: nobody can be expelled
+	Spread    Spread    // nil: there is only this node
 
 	Logins  Logins       // nil: no browser logins
 	UI      http.Handler // the dashboard's files below /ui/; nil: none

@@ -78,6 +78,8 @@ func routes() []route {
 		{operation: "diffRevision", method: "GET", pattern: "/v1/revisions/{rev}/diff", role: read},
 		{operation: "rollbackRevision", method: "POST", pattern: "/v1/revisions/{rev}:rollback", role: write},
 		{operation: "listChanges", method: "GET", pattern: "/v1/changes", role: read},
+		{operation: "traceRevision", method: "GET", pattern: "/v1/revisions/{rev}/trace", role: read},
+		{operation: "getDrift", method: "GET", pattern: "/v1/drift", role: read},
 		{operation: "listEvents", method: "GET", pattern: "/v1/events", role: read, stream: true},
 		{operation: "watch", method: "GET", pattern: "/v1/watch", role: read, stream: true},
 		{operation: "createLogin", method: "POST", pattern: "/v1/logins", role: read},

@@ -30,17 +30,23 @@ func (h *handlers) PutConfig(ctx context.Context, q server.PutConfigRequestObjec
 	if w.Spec, err = readSpec(q.Body); err != nil {
 		return nil, err
 	}
+	patience, err := readPatience(p.Wait, p.Prefer)
+	if err != nil {
+		return nil, err
+	}
 	change, err := h.apply(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	doc := document(change, w)
-	if change.Generation == 1 {
-		return server.PutConfig201JSONResponse{Body: doc,
-			Headers: server.PutConfig201ResponseHeaders{ETag: new(etag(doc.Rev)), MusterRevision: &change.Rev}}, nil
+	doc, c := document(change, w), h.confirm(ctx, change, patience)
+	headers := server.PutConfig200ResponseHeaders{
+		ETag: new(etag(doc.Rev)), MusterRevision: &change.Rev,
+		MusterWait: c.waited, MusterConfirmed: c.confirmed, MusterLagging: c.lagging, MusterDead: c.dead,
 	}
-	return server.PutConfig200JSONResponse{Body: doc,
-		Headers: server.PutConfig200ResponseHeaders{ETag: new(etag(doc.Rev)), MusterRevision: &change.Rev}}, nil
+	if change.Generation == 1 {
+		return server.PutConfig201JSONResponse{Body: doc, Headers: server.PutConfig201ResponseHeaders(headers)}, nil
+	}
+	return server.PutConfig200JSONResponse{Body: doc, Headers: headers}, nil
 }
 
 // DeleteConfig deletes a document.
@@ -53,11 +59,19 @@ func (h *handlers) DeleteConfig(ctx context.Context, q server.DeleteConfigReques
 	if w.Expect, err = h.expectation(w, p.IfMatch, nil); err != nil {
 		return nil, err
 	}
+	patience, err := readPatience(p.Wait, p.Prefer)
+	if err != nil {
+		return nil, err
+	}
 	change, err := h.apply(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	return server.DeleteConfig204Response{Headers: server.DeleteConfig204ResponseHeaders{MusterRevision: &change.Rev}}, nil
+	c := h.confirm(ctx, change, patience)
+	return server.DeleteConfig204Response{Headers: server.DeleteConfig204ResponseHeaders{
+		MusterRevision: &change.Rev,
+		MusterWait:     c.waited, MusterConfirmed: c.confirmed, MusterLagging: c.lagging, MusterDead: c.dead,
+	}}, nil
 }
 
 // wish is what the caller says of a write besides its condition and body.

@@ -87,8 +87,11 @@ func (r *Replica) hear(from muster.NodeID, text string) {
 	switch {
 	case d.at.Epoch > at.Epoch:
 		signal(r.kick)
+		r.told.Store(true)
 		signal(r.soft)
 	case d.at.Epoch == at.Epoch && d.at.Rev > at.Rev:
+		r.told.Store(true)
+		r.stuck.note(at.Rev, r.cfg.Now())
 		signal(r.soft)
 	case d.at == at && d.state != view.StateDigest().String()[:16]:
 		r.metrics.failures.Inc()

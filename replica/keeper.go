@@ -103,7 +103,7 @@ func (r *Replica) follow(ctx context.Context, s store.Store, head store.Head, ow
 	}
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
-	if err := r.catchUp(ctx, s, head, followTimeout); err != nil {
+	if err := r.catchUp(ctx, supply{s, followTimeout, pulled(fromStore, false, "")}, head); err != nil {
 		if r.contradicts(err, own) {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/config"
@@ -41,6 +42,7 @@ var (
 type ledger struct {
 	mirror Mirror
 	clock  func() muster.Clock
+	marks  marks
 	view   atomic.Pointer[config.Snapshot]
 
 	serial sync.Mutex // one step at a time; held while the mirror is written
@@ -57,8 +59,8 @@ type ledger struct {
 	pending chan struct{} // 1: batches has something
 }
 
-func (l *ledger) init(mirror Mirror, clock func() muster.Clock) {
-	l.mirror, l.clock = mirror, clock
+func (l *ledger) init(cfg Config) {
+	l.mirror, l.clock, l.marks.now = cfg.Mirror, cfg.Clock, cfg.Now
 	l.changed = make(chan struct{})
 	l.pending = make(chan struct{}, 1)
 }
@@ -79,7 +81,8 @@ func (l *ledger) moved() <-chan struct{} {
 
 // advance applies changes, of which some may be known already. A higher epoch is
 // taken over with them. It wraps config.ErrGap or config.ErrChain.
-func (l *ledger) advance(ctx context.Context, changes []muster.Change, epoch int64, source string) error {
+func (l *ledger) advance(ctx context.Context, changes []muster.Change, epoch int64, from origin) error {
+	received := l.marks.now()
 	l.serial.Lock()
 	defer l.serial.Unlock()
 	view := l.view.Load()
@@ -103,8 +106,26 @@ func (l *ledger) advance(ctx context.Context, changes []muster.Change, epoch int
 	if err := l.reflect(ctx, next, changes); err != nil {
 		return err
 	}
-	l.publish(next, changes, changes, source)
+	l.mark(step{view, next, received}, from)
+	l.publish(next, changes, changes, from.source)
 	return nil
+}
+
+// step is a move of the copy.
+type step struct {
+	from, to *config.Snapshot // from is nil for the first copy
+	received time.Time
+}
+
+// mark remembers a step that is served from now on.
+func (l *ledger) mark(s step, from origin) {
+	k := Mark{Rev: s.to.Position().Rev, Way: from.way, Source: from.source, Peer: from.peer, Received: s.received, Applied: l.marks.now()}
+	if s.from == nil {
+		k.Way = muster.WayCopy
+	} else if k.After = s.from.Position().Rev; k.After == k.Rev {
+		return // only the epoch has grown
+	}
+	l.marks.add(k)
 }
 
 // unknown drops the changes that are applied already, if they are the same ones.
@@ -134,7 +155,8 @@ func (l *ledger) chainAt(view *config.Snapshot, rev int64) (muster.Hash, bool) {
 }
 
 // replace takes a whole snapshot of cluster, which must not be older than the copy.
-func (l *ledger) replace(ctx context.Context, cluster muster.ClusterID, snap *store.Snapshot, source string) error {
+func (l *ledger) replace(ctx context.Context, cluster muster.ClusterID, snap *store.Snapshot, from origin) error {
+	received := l.marks.now()
 	l.serial.Lock()
 	defer l.serial.Unlock()
 	if snap.ClusterID != cluster {
@@ -150,12 +172,13 @@ func (l *ledger) replace(ctx context.Context, cluster muster.ClusterID, snap *st
 			return err
 		}
 	}
-	if source != fromMirror {
+	if from.source != fromMirror {
 		if err := l.reflect(ctx, next, nil); err != nil {
 			return err
 		}
 	}
-	l.publish(next, difference(view, next), nil, source)
+	l.mark(step{view, next, received}, from)
+	l.publish(next, difference(view, next), nil, from.source)
 	return nil
 }
 
@@ -331,7 +354,7 @@ func (r *Replica) loadMirror(ctx context.Context) {
 	}
 	snap, err := r.cfg.Mirror.Load(ctx)
 	if err == nil && snap != nil {
-		err = r.copy.replace(ctx, r.cfg.Cluster(), snap, fromMirror)
+		err = r.copy.replace(ctx, r.cfg.Cluster(), snap, origin{source: fromMirror})
 	}
 	if err != nil {
 		r.log.Error("mirror is not usable, starting without it", "error", err)

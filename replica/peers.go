@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -22,6 +21,7 @@ const (
 	changesPath  = "/peer/v1/changes"
 	snapshotPath = "/peer/v1/snapshot"
 	headPath     = "/peer/v1/head"
+	tracePath    = "/peer/v1/trace"
 )
 
 // Bounds of the calls to a peer.
@@ -115,6 +115,13 @@ type Head struct {
 	Source    string          `json:"source"`
 	Store     State           `json:"store_state"`
 	Since     time.Time       `json:"since"`
+
+	// Chain is the one that the revision had which was asked for; zero: the node does
+	// not serve it, or has forgotten.
+	Chain muster.Hash `json:"chain,omitzero"`
+	// Passed is how long the node has been serving more than that revision; zero: it
+	// does not, or has forgotten.
+	Passed time.Duration `json:"passed_ns,omitempty"`
 }
 
 // askPeer asks a peer where it stands; the digests of both sides travel along. A
@@ -123,7 +130,7 @@ func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+wait)
 	defer cancel()
 	path := headPath
-	if wait > 0 {
+	if rev > 0 || wait > 0 {
 		path += fmt.Sprintf("?rev=%d&wait=%s", rev, wait)
 	}
 	var head Head
@@ -137,36 +144,4 @@ func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait
 func (r *Replica) askDigest(ctx context.Context, id muster.NodeID) error {
 	_, err := r.askPeer(ctx, id, 0, 0)
 	return err
-}
-
-// Confirm asks the given members to say when they serve revision rev, until ctx
-// ends, and returns where each one stands that answered. This node itself answers
-// from its own copy.
-func (r *Replica) Confirm(ctx context.Context, rev int64, members []muster.NodeID) map[muster.NodeID]muster.Position {
-	wait := maxHeadWait
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = max(0, min(wait, time.Until(deadline)-confirmMargin))
-	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	stands := map[muster.NodeID]muster.Position{}
-	note := func(id muster.NodeID, at muster.Position) {
-		mu.Lock()
-		defer mu.Unlock()
-		stands[id] = at
-	}
-	for _, id := range members {
-		if id == r.cfg.Self.ID {
-			_ = r.Wait(ctx, rev) // where it stands is the answer
-			note(id, r.position())
-			continue
-		}
-		wg.Go(func() {
-			if head, err := r.askPeer(ctx, id, rev, wait); err == nil && head.Node == id {
-				note(id, head.Position)
-			}
-		})
-	}
-	wg.Wait()
-	return stands
 }

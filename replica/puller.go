@@ -33,6 +33,7 @@ func (r *Replica) pullLoop(ctx context.Context) {
 		case <-r.soft:
 			before := r.position()
 			if r.arrives(ctx) {
+				r.told.Store(false)
 				continue
 			}
 			if r.pullOnce(ctx); r.position() == before {
@@ -81,8 +82,9 @@ func (r *Replica) arrives(ctx context.Context) bool {
 // pullOnce asks the store. If that does not answer or has lost history, it asks the
 // peers: they may have more of what was acknowledged.
 func (r *Replica) pullOnce(ctx context.Context) {
+	told := r.told.Swap(false)
 	if v := r.store.now(); v.own == nil && v.state != Diverged {
-		err := r.pullStore(ctx)
+		err := r.pullStore(ctx, told)
 		if err == nil || r.contradicts(err, nil) {
 			return
 		}
@@ -92,11 +94,11 @@ func (r *Replica) pullOnce(ctx context.Context) {
 			signal(r.kick)
 		}
 	}
-	r.pullPeers(ctx)
+	r.pullPeers(ctx, told)
 }
 
 // pullStore brings the copy to the head of the node's own store.
-func (r *Replica) pullStore(ctx context.Context) error {
+func (r *Replica) pullStore(ctx context.Context, told bool) error {
 	patience := checkTimeout
 	if len(r.sources()) > 0 {
 		patience = storeTry
@@ -106,19 +108,35 @@ func (r *Replica) pullStore(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, followTimeout)
 	defer cancel()
-	return r.catchUp(ctx, r.cfg.Store, store.Head{Position: r.position()}, patience)
+	return r.catchUp(ctx, supply{r.cfg.Store, patience, pulled(fromStore, told, "")}, store.Head{Position: r.position()})
 }
 
-// catchUp applies all that s has beyond the copy. Head is what is known of it,
-// patience the time for its first answer.
-func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head, patience time.Duration) error {
+// supply is a store to pull from.
+type supply struct {
+	store.Store
+
+	patience time.Duration // for its first answer
+	origin   origin
+}
+
+// pulled is the origin of what was pulled, because of a digest or not.
+func pulled(source string, told bool, peer muster.NodeID) origin {
+	way := muster.Way(source)
+	if told {
+		way = muster.WayDigest
+	}
+	return origin{source, way, peer}
+}
+
+// catchUp applies all that s has beyond the copy. Head is what is known of it.
+func (r *Replica) catchUp(ctx context.Context, s supply, head store.Head) error {
 	select {
 	case r.storePull <- struct{}{}:
 		defer func() { <-r.storePull }()
 	case <-ctx.Done(): // the store may keep the other pull waiting for long
 		return ctx.Err()
 	}
-	at := r.position()
+	at, patience := r.position(), s.patience
 	if r.View() == nil || head.Compacted > at.Rev || head.Rev-at.Rev > max(farBehind, head.Items) {
 		return r.takeSnapshot(ctx, s)
 	}
@@ -130,7 +148,7 @@ func (r *Replica) catchUp(ctx context.Context, s store.Store, head store.Head, p
 		if err != nil {
 			return err
 		}
-		if err := r.take(ctx, changes, head, fromStore); err != nil {
+		if err := r.take(ctx, changes, head, s.origin); err != nil {
 			return err
 		}
 		if len(changes) == 0 || at == r.position() {
@@ -148,7 +166,7 @@ func changesWithin(ctx context.Context, s store.Store, after int64, patience tim
 
 // take applies changes that a source sent; the epoch counts once the copy stands
 // at the head that the source named.
-func (r *Replica) take(ctx context.Context, changes []muster.Change, head store.Head, source string) error {
+func (r *Replica) take(ctx context.Context, changes []muster.Change, head store.Head, from origin) error {
 	epoch := int64(0)
 	last := r.position()
 	if n := len(changes); n > 0 {
@@ -157,20 +175,20 @@ func (r *Replica) take(ctx context.Context, changes []muster.Change, head store.
 	if last.Rev >= head.Rev {
 		epoch = head.Epoch
 	}
-	err := r.copy.advance(ctx, changes, epoch, source)
+	err := r.copy.advance(ctx, changes, epoch, from)
 	if err == nil && len(changes) > 0 {
-		r.metrics.pulled.WithLabelValues(source).Add(float64(len(changes)))
+		r.metrics.pulled.WithLabelValues(from.source).Add(float64(len(changes)))
 		r.applyEarly(ctx)
 	}
 	return err
 }
 
-func (r *Replica) takeSnapshot(ctx context.Context, s store.Store) error {
+func (r *Replica) takeSnapshot(ctx context.Context, s supply) error {
 	snap, err := s.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
-	return r.copy.replace(ctx, r.cfg.Cluster(), snap, fromStore)
+	return r.copy.replace(ctx, r.cfg.Cluster(), snap, s.origin)
 }
 
 // sources returns the live peers that are further than this node, in any order;
@@ -186,9 +204,9 @@ func (r *Replica) sources() []muster.NodeID {
 }
 
 // pullPeers asks peers until the copy is as far as any of them claims to be.
-func (r *Replica) pullPeers(ctx context.Context) {
+func (r *Replica) pullPeers(ctx context.Context, told bool) {
 	for _, id := range r.sources() {
-		err := r.pullPeer(ctx, id)
+		err := r.pullPeer(ctx, id, pulled(fromPeer, told, id))
 		switch {
 		case err == nil:
 		case errors.Is(err, config.ErrChain), errors.Is(err, errOlder):
@@ -205,15 +223,15 @@ func (r *Replica) pullPeers(ctx context.Context) {
 }
 
 // pullPeer brings the copy to where one peer stands.
-func (r *Replica) pullPeer(ctx context.Context, id muster.NodeID) error {
+func (r *Replica) pullPeer(ctx context.Context, id muster.NodeID, from origin) error {
 	if r.View() == nil {
-		return r.takePeerSnapshot(ctx, id)
+		return r.takePeerSnapshot(ctx, id, from)
 	}
 	for {
 		at := r.position()
 		changes, head, err := r.fetchChanges(ctx, id, at.Rev)
 		if errors.Is(err, store.ErrCompacted) {
-			return r.takePeerSnapshot(ctx, id)
+			return r.takePeerSnapshot(ctx, id, from)
 		}
 		if err != nil {
 			return err
@@ -221,7 +239,7 @@ func (r *Replica) pullPeer(ctx context.Context, id muster.NodeID) error {
 		if head.Rev < at.Rev || len(changes) == 0 {
 			return nil
 		}
-		if err := r.take(ctx, changes, store.Head{Position: head}, fromPeer); err != nil {
+		if err := r.take(ctx, changes, store.Head{Position: head}, from); err != nil {
 			return err
 		}
 		if r.position().Rev >= head.Rev {
@@ -230,10 +248,10 @@ func (r *Replica) pullPeer(ctx context.Context, id muster.NodeID) error {
 	}
 }
 
-func (r *Replica) takePeerSnapshot(ctx context.Context, id muster.NodeID) error {
+func (r *Replica) takePeerSnapshot(ctx context.Context, id muster.NodeID, from origin) error {
 	snap, err := r.fetchSnapshot(ctx, id)
 	if err != nil {
 		return err
 	}
-	return r.copy.replace(ctx, r.cfg.Cluster(), snap, fromPeer)
+	return r.copy.replace(ctx, r.cfg.Cluster(), snap, from)
 }

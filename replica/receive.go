@@ -17,20 +17,26 @@ const maxEarly = 64
 // early keeps hints that overtook others, by the revision that they continue.
 type early struct {
 	mu sync.Mutex
-	of map[int64][]muster.Change
+	of map[int64]waiting
 }
 
-func (e *early) put(prev int64, changes []muster.Change) {
+// waiting is a hint that came too early.
+type waiting struct {
+	changes []muster.Change
+	signer  muster.NodeID
+}
+
+func (e *early) put(h hint, changes []muster.Change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.of == nil || len(e.of) >= maxEarly {
-		e.of = map[int64][]muster.Change{}
+		e.of = map[int64]waiting{}
 	}
-	e.of[prev] = changes
+	e.of[h.Prev] = waiting{changes, h.Node}
 }
 
 // take returns what continues rev and forgets all that is older.
-func (e *early) take(rev int64) []muster.Change {
+func (e *early) take(rev int64) waiting {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := e.of[rev]
@@ -92,13 +98,13 @@ func (r *Replica) applyHint(ctx context.Context, h hint) string {
 		r.need()
 		return "damaged"
 	}
-	err := r.copy.advance(ctx, changes, 0, fromPeer)
+	err := r.copy.advance(ctx, changes, 0, origin{fromPeer, muster.WayHint, h.Node})
 	switch {
 	case err == nil:
 		r.applyEarly(ctx)
 		return "applied"
 	case errors.Is(err, config.ErrGap):
-		r.early.put(h.Prev, changes)
+		r.early.put(h, changes)
 		r.claims.note(h.Node, h.position())
 		signal(r.soft)
 		return "early"
@@ -129,8 +135,8 @@ func (h hint) position() muster.Position {
 // applyEarly applies the hints that were waiting for the copy to come this far.
 func (r *Replica) applyEarly(ctx context.Context) {
 	for {
-		changes := r.early.take(r.position().Rev)
-		if changes == nil || r.copy.advance(ctx, changes, 0, fromPeer) != nil {
+		next := r.early.take(r.position().Rev)
+		if next.changes == nil || r.copy.advance(ctx, next.changes, 0, origin{fromPeer, muster.WayHint, next.signer}) != nil {
 			return
 		}
 	}

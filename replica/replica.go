@@ -68,6 +68,8 @@ type Config struct {
 	// Clock stamps what OnChange gets, before anybody can be told of it. Nil = zero.
 	// It must not block.
 	Clock func() muster.Clock
+	// Now is the clock of this node that people see. Nil = time.Now.
+	Now func() time.Time
 	// OnState gets every new judgement of the store, from one goroutine.
 	OnState func(Status)
 
@@ -105,6 +107,7 @@ type Replica struct {
 	copy   ledger
 	store  judgement
 	claims claims
+	stuck  stuck
 	early  early
 	fan    fanout
 
@@ -114,6 +117,7 @@ type Replica struct {
 	kick      chan struct{}  // 1: the keeper shall judge the store now
 	pull      chan struct{}  // 1: something is missing here
 	soft      chan struct{}  // 1: the same, but a hint is probably on its way
+	told      atomic.Bool    // soft was raised by a digest
 	done      chan struct{}  // closed when Run ends
 
 	storePull chan struct{} // 1: one pull from the store at a time
@@ -136,7 +140,7 @@ func New(cfg Config) (*Replica, error) {
 		storePull: make(chan struct{}, 1),
 		done:      make(chan struct{}),
 	}
-	r.copy.init(cfg.Mirror, cfg.Clock)
+	r.copy.init(cfg)
 	r.store.init()
 	r.claims.init()
 	r.fan.init(r)
@@ -157,6 +161,9 @@ func (c *Config) validate() error {
 	}
 	if c.Clock == nil {
 		c.Clock = func() muster.Clock { return 0 }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.OnState == nil {
 		c.OnState = func(Status) {}
@@ -204,6 +211,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	wg.Go(func() { r.keep(ctx) })
 	wg.Go(func() { r.pullLoop(ctx) })
 	wg.Go(func() { r.chat(ctx) })
+	wg.Go(func() { r.remind(ctx) })
 	wg.Go(func() { r.fan.run(ctx) })
 	wg.Go(func() { r.audit(ctx) })
 	return nil

@@ -358,36 +358,6 @@ func TestChangesReachBackToTheStore(t *testing.T) {
 	})
 }
 
-func TestConfirmTellsWhoServesARevision(t *testing.T) {
-	simulate(t, 4, func(t *testing.T, w *world) {
-		dead := w.nodes[3]
-		w.lose(func(_, to *node, _ string) bool { return to == dead })
-		change := w.nodes[0].write("a", `1`)
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		defer cancel()
-		var all []muster.NodeID
-		for _, n := range w.nodes {
-			all = append(all, n.id)
-		}
-		start := time.Now()
-		stands := w.nodes[0].Confirm(ctx, change.Rev, all[:3])
-		if time.Since(start) > 10*time.Millisecond {
-			t.Errorf("took %v", time.Since(start))
-		}
-		if len(stands) != 3 {
-			t.Fatalf("got %v", stands)
-		}
-		for id, at := range stands {
-			if at != w.nodes[0].View().Position() {
-				t.Errorf("%s stands at %v", id.Short(), at)
-			}
-		}
-		if stands := w.nodes[0].Confirm(ctx, change.Rev, all); len(stands) != 3 {
-			t.Errorf("with one dead: got %v", stands)
-		}
-	})
-}
-
 func TestMetricsRegisterOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)

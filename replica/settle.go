@@ -60,7 +60,7 @@ func (r *Replica) settle(ctx context.Context, changes []muster.Change, tell bool
 		return nil
 	}
 	last := changes[len(changes)-1]
-	err := r.copy.advance(ctx, changes, 0, fromStore)
+	err := r.copy.advance(ctx, changes, 0, origin{source: fromStore, way: muster.WayWrite})
 	switch {
 	case err == nil:
 	case errors.Is(err, config.ErrChain):

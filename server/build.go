@@ -121,7 +121,7 @@ func (n *node) buildAPI() (err error) {
 	n.cfg.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.api, err = mgmt.New(mgmt.Config{
 		NodeID: n.self.ID, Node: n, Config: n, Events: n.journal, ClusterEvents: n.clusterEvents, Auth: newVerifier(n),
-		Expulsion: n.graves, Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
+		Expulsion: n.graves, Spread: n, Keys: n.memberKeys, Logins: n.logins, UI: web.Handler(), Link: n.link,
 		Metrics:    promhttp.HandlerFor(n.cfg.Metrics, promhttp.HandlerOpts{}),
 		PathPrefix: n.cfg.PathPrefix, Anonymous: n.cfg.AuthAnonymous, MetricsPublic: n.cfg.MetricsPublic,
 		Insecure: n.cfg.Insecure, Loopback: n.bound.Addr().IsLoopback(), AllowedHosts: n.allowedHosts(),
@@ -284,5 +284,6 @@ func (n *node) holder(name string) (join.Holder, bool) {
 var (
 	_ mgmt.Node        = (*node)(nil)
 	_ mgmt.ConfigStore = (*node)(nil)
+	_ mgmt.Spread      = (*node)(nil)
 	_ http.Handler     = (*mgmt.API)(nil)
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -85,6 +86,9 @@ type Config struct {
 	OpenMirror func() (replica.Mirror, error)
 	// OpenState replaces the node's own files.
 	OpenState func() (*join.State, error)
+	// Between stands between this node and a member, for calls, and may lose some. It is
+	// not asked for gossip.
+	Between func(to muster.NodeID, next http.RoundTripper) http.RoundTripper
 	// Now replaces the clock that this node shows to others and compares with theirs.
 	Now func() time.Time
 }
@@ -105,6 +109,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Between == nil {
+		c.Between = func(_ muster.NodeID, next http.RoundTripper) http.RoundTripper { return next }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -97,6 +97,7 @@ func (n *node) replicaConfig(c *core) replica.Config {
 		Caller:   caller,
 		OnChange: n.configChanged,
 		Clock:    n.journal.Clock().Tick,
+		Now:      n.cfg.Now,
 		OnState:  n.storeChanged,
 		Log:      n.log, Metrics: n.cfg.Metrics,
 	}

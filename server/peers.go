@@ -43,7 +43,7 @@ func (n *node) transport(id muster.NodeID) http.RoundTripper {
 // direct is the bare way to a member, with the clocks of both sides on every
 // message.
 func (n *node) direct(id muster.NodeID) http.RoundTripper {
-	return clocked{n.journal.Clock(), n.link.Transport(id)}
+	return n.cfg.Between(id, clocked{n.journal.Clock(), n.link.Transport(id)})
 }
 
 // caller names the node at the other end of an rpc connection.

@@ -25,6 +25,11 @@ func skewOf(asked, answered time.Time, clock string) skew {
 	if err != nil {
 		return skew{}
 	}
+	return skewBetween(asked, answered, shown)
+}
+
+// skewBetween measures a peer's clock by what it showed between two times of ours.
+func skewBetween(asked, answered, shown time.Time) skew {
 	half := answered.Sub(asked) / 2
 	return skew{by: shown.Sub(asked.Add(half)), within: half, known: true}
 }
@@ -66,11 +71,14 @@ func skewed(members []muster.Member) (list []muster.Problem) {
 }
 
 // skewOfMember returns what was measured of a member's clock, in milliseconds.
-func (l *lookout) skewOfMember(id muster.NodeID) float64 {
+func (l *lookout) skewOfMember(id muster.NodeID) float64 { return l.skewWith(id).milliseconds() }
+
+// skewWith returns what was measured of a member's clock.
+func (l *lookout) skewWith(id muster.NodeID) skew {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if w := l.peers[id]; w != nil {
-		return w.skew.milliseconds()
+		return w.skew
 	}
-	return 0
+	return skew{}
 }

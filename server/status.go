@@ -3,7 +3,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -52,7 +51,7 @@ func (n *node) Status() muster.Status {
 		},
 		Store: n.storeStatus(r), Discovery: n.discoveryStatus(),
 		Converged: converged, ViewHash: viewHash(members),
-		Problems: slices.Concat(trouble, missing(members), n.expelledProblems(), n.cookies.problems(), skewed(members), n.leader.problems(), n.warnings()),
+		Problems: slices.Concat(trouble, missing(members), n.lagging(members, r.Position), n.expelledProblems(), n.cookies.problems(), skewed(members), n.leader.problems(), n.warnings()),
 		Version:  n.cfg.Version, Uptime: time.Since(n.begun).Seconds(),
 	}
 }
@@ -74,15 +73,7 @@ func (n *node) size() int {
 	if n.state.Cluster().ID == "" {
 		return n.cfg.BootstrapExpect
 	}
-	counted := map[muster.NodeID]bool{n.self.ID: true}
-	for _, id := range n.live() {
-		counted[id] = true
-	}
-	for _, m := range n.roster.list() {
-		counted[m.ID] = true
-	}
-	maps.DeleteFunc(counted, func(id muster.NodeID, _ bool) bool { return n.graves.has(id) })
-	return len(counted)
+	return len(n.counted())
 }
 
 func (n *node) mode() string {

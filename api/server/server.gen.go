@@ -64,6 +64,9 @@ type ServerInterface interface {
 	// ApplyConfig Write several documents, all or none
 	// (POST /v1/config:apply)
 	ApplyConfig(w http.ResponseWriter, r *http.Request, params ApplyConfigParams)
+	// GetDrift Who serves what?
+	// (GET /v1/drift)
+	GetDrift(w http.ResponseWriter, r *http.Request)
 	// ListEvents What happened, as this node or all members saw it
 	// (GET /v1/events)
 	ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams)
@@ -118,6 +121,9 @@ type ServerInterface interface {
 	// DiffRevision A document at two revisions
 	// (GET /v1/revisions/{rev}/diff)
 	DiffRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath, params DiffRevisionParams)
+	// TraceRevision How did a revision come to each member?
+	// (GET /v1/revisions/{rev}/trace)
+	TraceRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath)
 	// RollbackRevision Restore a document as it was at a revision
 	// (POST /v1/revisions/{rev}:rollback)
 	RollbackRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath, params RollbackRevisionParams)
@@ -232,6 +238,12 @@ func (_ Unimplemented) ApplyConfig(w http.ResponseWriter, r *http.Request, param
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
+// GetDrift Who serves what?
+// (GET /v1/drift)
+func (_ Unimplemented) GetDrift(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
 // ListEvents What happened, as this node or all members saw it
 // (GET /v1/events)
 func (_ Unimplemented) ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams) {
@@ -337,6 +349,12 @@ func (_ Unimplemented) GetRevision(w http.ResponseWriter, r *http.Request, rev R
 // DiffRevision A document at two revisions
 // (GET /v1/revisions/{rev}/diff)
 func (_ Unimplemented) DiffRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath, params DiffRevisionParams) {
+	w.WriteHeader(http.StatusNotImplemented)
+}
+
+// TraceRevision How did a revision come to each member?
+// (GET /v1/revisions/{rev}/trace)
+func (_ Unimplemented) TraceRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath) {
 	w.WriteHeader(http.StatusNotImplemented)
 }
 
@@ -836,6 +854,19 @@ func (siw *ServerInterfaceWrapper) ListConfig(w http.ResponseWriter, r *http.Req
 		return
 	}
 
+	// ------------- Optional query parameter "min_rev" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_rev", r.URL.Query(), &params.MinRev, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_rev"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_rev", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "Muster-Min-Revision" -------------
@@ -854,6 +885,25 @@ func (siw *ServerInterfaceWrapper) ListConfig(w http.ResponseWriter, r *http.Req
 		}
 
 		params.MusterMinRevision = &MusterMinRevision
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -912,6 +962,19 @@ func (siw *ServerInterfaceWrapper) ListConfigKind(w http.ResponseWriter, r *http
 		return
 	}
 
+	// ------------- Optional query parameter "min_rev" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_rev", r.URL.Query(), &params.MinRev, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_rev"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_rev", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "Muster-Min-Revision" -------------
@@ -930,6 +993,25 @@ func (siw *ServerInterfaceWrapper) ListConfigKind(w http.ResponseWriter, r *http
 		}
 
 		params.MusterMinRevision = &MusterMinRevision
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -984,6 +1066,19 @@ func (siw *ServerInterfaceWrapper) DeleteConfig(w http.ResponseWriter, r *http.R
 		return
 	}
 
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-Match" -------------
@@ -1021,6 +1116,25 @@ func (siw *ServerInterfaceWrapper) DeleteConfig(w http.ResponseWriter, r *http.R
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -1075,6 +1189,19 @@ func (siw *ServerInterfaceWrapper) GetConfig(w http.ResponseWriter, r *http.Requ
 		return
 	}
 
+	// ------------- Optional query parameter "min_rev" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "min_rev", r.URL.Query(), &params.MinRev, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "min_rev"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "min_rev", Err: err})
+		}
+		return
+	}
+
 	headers := r.Header
 
 	// ------------- Optional header parameter "If-None-Match" -------------
@@ -1112,6 +1239,25 @@ func (siw *ServerInterfaceWrapper) GetConfig(w http.ResponseWriter, r *http.Requ
 		}
 
 		params.MusterMinRevision = &MusterMinRevision
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -1162,6 +1308,19 @@ func (siw *ServerInterfaceWrapper) PutConfig(w http.ResponseWriter, r *http.Requ
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "reason"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "reason", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
 		}
 		return
 	}
@@ -1222,6 +1381,25 @@ func (siw *ServerInterfaceWrapper) PutConfig(w http.ResponseWriter, r *http.Requ
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
 
 	}
 
@@ -1294,6 +1472,20 @@ func (siw *ServerInterfaceWrapper) ApplyConfig(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ApplyConfig(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetDrift operation middleware
+func (siw *ServerInterfaceWrapper) GetDrift(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetDrift(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1987,6 +2179,32 @@ func (siw *ServerInterfaceWrapper) DiffRevision(w http.ResponseWriter, r *http.R
 	handler.ServeHTTP(w, r)
 }
 
+// TraceRevision operation middleware
+func (siw *ServerInterfaceWrapper) TraceRevision(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "rev" -------------
+	var rev RevisionPath
+
+	err = runtime.BindStyledParameterWithOptions("simple", "rev", chi.URLParam(r, "rev"), &rev, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: r.URL.RawPath == ""})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "rev", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.TraceRevision(w, r, rev)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RollbackRevision operation middleware
 func (siw *ServerInterfaceWrapper) RollbackRevision(w http.ResponseWriter, r *http.Request) {
 
@@ -2445,6 +2663,12 @@ func HandlerWithOptions(si ServerInterface, options ChiServerOptions) http.Handl
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/changes", wrapper.ListChanges)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/revisions/{rev}/trace", wrapper.TraceRevision)
+	})
+	r.Group(func(r chi.Router) {
+		r.Get(options.BaseURL+"/v1/drift", wrapper.GetDrift)
 	})
 	r.Group(func(r chi.Router) {
 		r.Get(options.BaseURL+"/v1/events", wrapper.ListEvents)
@@ -2977,7 +3201,11 @@ type DeleteConfigResponseObject interface {
 }
 
 type DeleteConfig204ResponseHeaders struct {
-	MusterRevision *int64
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type DeleteConfig204Response struct {
@@ -2985,8 +3213,20 @@ type DeleteConfig204Response struct {
 }
 
 func (response DeleteConfig204Response) VisitDeleteConfigResponse(w http.ResponseWriter) error {
+	if response.Headers.MusterConfirmed != nil {
+		w.Header().Set("Muster-Confirmed", fmt.Sprint(*response.Headers.MusterConfirmed))
+	}
+	if response.Headers.MusterDead != nil {
+		w.Header().Set("Muster-Dead", fmt.Sprint(*response.Headers.MusterDead))
+	}
+	if response.Headers.MusterLagging != nil {
+		w.Header().Set("Muster-Lagging", fmt.Sprint(*response.Headers.MusterLagging))
+	}
 	if response.Headers.MusterRevision != nil {
 		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	if response.Headers.MusterWait != nil {
+		w.Header().Set("Muster-Wait", fmt.Sprint(*response.Headers.MusterWait))
 	}
 	w.WriteHeader(204)
 	return nil
@@ -3089,8 +3329,12 @@ type PutConfigResponseObject interface {
 }
 
 type PutConfig200ResponseHeaders struct {
-	ETag           *string
-	MusterRevision *int64
+	ETag            *string
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type PutConfig200JSONResponse struct {
@@ -3108,8 +3352,20 @@ func (response PutConfig200JSONResponse) VisitPutConfigResponse(w http.ResponseW
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.MusterConfirmed != nil {
+		w.Header().Set("Muster-Confirmed", fmt.Sprint(*response.Headers.MusterConfirmed))
+	}
+	if response.Headers.MusterDead != nil {
+		w.Header().Set("Muster-Dead", fmt.Sprint(*response.Headers.MusterDead))
+	}
+	if response.Headers.MusterLagging != nil {
+		w.Header().Set("Muster-Lagging", fmt.Sprint(*response.Headers.MusterLagging))
+	}
 	if response.Headers.MusterRevision != nil {
 		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	if response.Headers.MusterWait != nil {
+		w.Header().Set("Muster-Wait", fmt.Sprint(*response.Headers.MusterWait))
 	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
@@ -3117,8 +3373,12 @@ func (response PutConfig200JSONResponse) VisitPutConfigResponse(w http.ResponseW
 }
 
 type PutConfig201ResponseHeaders struct {
-	ETag           *string
-	MusterRevision *int64
+	ETag            *string
+	MusterConfirmed *string
+	MusterDead      *string
+	MusterLagging   *string
+	MusterRevision  *int64
+	MusterWait      *string
 }
 
 type PutConfig201JSONResponse struct {
@@ -3136,8 +3396,20 @@ func (response PutConfig201JSONResponse) VisitPutConfigResponse(w http.ResponseW
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
+	if response.Headers.MusterConfirmed != nil {
+		w.Header().Set("Muster-Confirmed", fmt.Sprint(*response.Headers.MusterConfirmed))
+	}
+	if response.Headers.MusterDead != nil {
+		w.Header().Set("Muster-Dead", fmt.Sprint(*response.Headers.MusterDead))
+	}
+	if response.Headers.MusterLagging != nil {
+		w.Header().Set("Muster-Lagging", fmt.Sprint(*response.Headers.MusterLagging))
+	}
 	if response.Headers.MusterRevision != nil {
 		w.Header().Set("Muster-Revision", fmt.Sprint(*response.Headers.MusterRevision))
+	}
+	if response.Headers.MusterWait != nil {
+		w.Header().Set("Muster-Wait", fmt.Sprint(*response.Headers.MusterWait))
 	}
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
@@ -3190,6 +3462,44 @@ type ApplyConfigdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ApplyConfigdefaultApplicationProblemPlusJSONResponse) VisitApplyConfigResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDriftRequestObject struct {
+}
+
+type GetDriftResponseObject interface {
+	VisitGetDriftResponse(w http.ResponseWriter) error
+}
+
+type GetDrift200JSONResponse Drift
+
+func (response GetDrift200JSONResponse) VisitGetDriftResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDriftdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDriftdefaultApplicationProblemPlusJSONResponse) VisitGetDriftResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3930,6 +4240,45 @@ func (response DiffRevisiondefaultApplicationProblemPlusJSONResponse) VisitDiffR
 	return err
 }
 
+type TraceRevisionRequestObject struct {
+	Rev RevisionPath `json:"rev"`
+}
+
+type TraceRevisionResponseObject interface {
+	VisitTraceRevisionResponse(w http.ResponseWriter) error
+}
+
+type TraceRevision200JSONResponse Trace
+
+func (response TraceRevision200JSONResponse) VisitTraceRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TraceRevisiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TraceRevisiondefaultApplicationProblemPlusJSONResponse) VisitTraceRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RollbackRevisionRequestObject struct {
 	Rev    RevisionPath `json:"rev"`
 	Params RollbackRevisionParams
@@ -4242,6 +4591,9 @@ type StrictServerInterface interface {
 	// ApplyConfig Write several documents, all or none
 	// (POST /v1/config:apply)
 	ApplyConfig(ctx context.Context, request ApplyConfigRequestObject) (ApplyConfigResponseObject, error)
+	// GetDrift Who serves what?
+	// (GET /v1/drift)
+	GetDrift(ctx context.Context, request GetDriftRequestObject) (GetDriftResponseObject, error)
 	// ListEvents What happened, as this node or all members saw it
 	// (GET /v1/events)
 	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
@@ -4296,6 +4648,9 @@ type StrictServerInterface interface {
 	// DiffRevision A document at two revisions
 	// (GET /v1/revisions/{rev}/diff)
 	DiffRevision(ctx context.Context, request DiffRevisionRequestObject) (DiffRevisionResponseObject, error)
+	// TraceRevision How did a revision come to each member?
+	// (GET /v1/revisions/{rev}/trace)
+	TraceRevision(ctx context.Context, request TraceRevisionRequestObject) (TraceRevisionResponseObject, error)
 	// RollbackRevision Restore a document as it was at a revision
 	// (POST /v1/revisions/{rev}:rollback)
 	RollbackRevision(ctx context.Context, request RollbackRevisionRequestObject) (RollbackRevisionResponseObject, error)
@@ -4747,6 +5102,30 @@ func (sh *strictHandler) ApplyConfig(w http.ResponseWriter, r *http.Request, par
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ApplyConfigResponseObject); ok {
 		if err := validResponse.VisitApplyConfigResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDrift operation middleware
+func (sh *strictHandler) GetDrift(w http.ResponseWriter, r *http.Request) {
+	var request GetDriftRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDrift(ctx, request.(GetDriftRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDrift")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetDriftResponseObject); ok {
+		if err := validResponse.VisitGetDriftResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -5214,6 +5593,32 @@ func (sh *strictHandler) DiffRevision(w http.ResponseWriter, r *http.Request, re
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(DiffRevisionResponseObject); ok {
 		if err := validResponse.VisitDiffRevisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TraceRevision operation middleware
+func (sh *strictHandler) TraceRevision(w http.ResponseWriter, r *http.Request, rev RevisionPath) {
+	var request TraceRevisionRequestObject
+
+	request.Rev = rev
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.TraceRevision(ctx, request.(TraceRevisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TraceRevision")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(TraceRevisionResponseObject); ok {
+		if err := validResponse.VisitTraceRevisionResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +27,7 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	asGroup(cmd)
 	cmd.AddCommand(a.configGetCommand(), a.configSetCommand(), a.configListCommand(), a.configDeleteCommand(), a.configEditCommand(),
-		a.configApplyCommand(), a.configLogCommand(), a.configDiffCommand(), a.configRollbackCommand(), a.configWatchCommand())
+		a.configApplyCommand(), a.configLogCommand(), a.configDiffCommand(), a.configRollbackCommand(), a.configWatchCommand(), a.configTraceCommand(), a.configDriftCommand())
 	return cmd
 }
 
@@ -36,11 +38,13 @@ func (a *app) configGetCommand() *cobra.Command {
 		Short: "Show a document",
 		Example: `  muster config get route/demo
   muster config get route/demo -o json         # with its envelope, as the API has it
-  muster config get route/demo --raw > demo.json`,
+  muster config get route/demo --raw > demo.json
+  muster config get route/demo --min-rev 42    # not before this node has revision 42`,
 		Args: exactly("KIND/NAME"),
 	}
 	r, f := a.remoteFlags(cmd), outputFlag(cmd)
 	cmd.Flags().BoolVar(&raw, "raw", false, "only the specification, as it is stored")
+	r.minRevFlag(cmd)
 	cmd.ValidArgsFunction = a.completeDocuments(r)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		kind, name, err := splitName(args[0])
@@ -74,6 +78,7 @@ func (a *app) configListCommand() *cobra.Command {
 		Args: between(0, "KIND"),
 	}
 	r, f := a.remoteFlags(cmd), outputFlag(cmd)
+	r.minRevFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		kind := strings.Join(args, "")
 		if kind != "" && muster.CheckName(kind) != nil {
@@ -102,6 +107,8 @@ type change struct {
 	reason string
 	ifRev  int64
 	force  bool
+	wait   string
+	most   time.Duration // for --wait
 }
 
 func (ch *change) register(cmd *cobra.Command) {
@@ -109,6 +116,9 @@ func (ch *change) register(cmd *cobra.Command) {
 	flags.StringVar(&ch.reason, "reason", "", "why, as a `TEXT` that is kept in the history")
 	flags.Int64Var(&ch.ifRev, "if-rev", -1, "only if the document is at revision `N`; 0 = only if there is none")
 	flags.BoolVar(&ch.force, "force", false, "whatever is there now")
+	flags.StringVar(&ch.wait, "wait", "", "until `WHO` serves it: all members, a quorum of them, or none; exit code 9 if they do not in time")
+	flags.DurationVar(&ch.most, "wait-time", 5*time.Second, "give up --wait after this `DURATION`, in whole seconds")
+	_ = cmd.RegisterFlagCompletionFunc("wait", cobra.FixedCompletions([]string{"all", "quorum", "none"}, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
 func (ch *change) check(cmd *cobra.Command) error {
@@ -117,6 +127,15 @@ func (ch *change) check(cmd *cobra.Command) error {
 	}
 	if cmd.Flags().Changed("if-rev") && ch.ifRev < 0 {
 		return usage("--if-rev %d: want 0 or a revision", ch.ifRev)
+	}
+	if !slices.Contains([]string{"", string(muster.WaitNone), string(muster.WaitQuorum), string(muster.WaitAll)}, ch.wait) {
+		return usage("--wait %q: want all, quorum or none", shown(ch.wait))
+	}
+	if cmd.Flags().Changed("wait-time") && ch.patience() == 0 {
+		return usage("--wait-time says nothing without --wait all or --wait quorum")
+	}
+	if ch.patience() > 0 && (ch.most < time.Second || ch.most%time.Second != 0) {
+		return usage("--wait-time %s: want whole seconds, 1s or more", ch.most)
 	}
 	return nil
 }
@@ -155,14 +174,15 @@ code 6 instead of being overwritten.`,
 		Example: `  muster config set route/demo '{"weight":10}' --reason "first try"
   muster config set route/demo @demo.json
   jq .weight=20 demo.json | muster config set route/demo -
-  muster config set route/demo '{"weight":30}' --if-rev 7`,
+  muster config set route/demo '{"weight":30}' --if-rev 7
+  muster config set route/demo '{"weight":40}' --wait all   # exit 9 if somebody lags`,
 		Args: exactly("KIND/NAME", "VALUE, @FILE or -"),
 	}
 	r, f := a.remoteFlags(cmd), outputFlag(cmd)
 	ch.register(cmd)
 	cmd.ValidArgsFunction = a.completeDocuments(r)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		w := client.Write{Reason: ch.reason}
+		w := ch.write()
 		var err error
 		if w.Kind, w.Name, err = splitName(args[0]); err != nil {
 			return err
@@ -173,7 +193,7 @@ code 6 instead of being overwritten.`,
 		if w.Spec, err = a.readSpec(args[1]); err != nil {
 			return err
 		}
-		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
+		ctx, cancel, c, err := a.dial(cmd.Context(), r, ch.patience())
 		if err != nil {
 			return err
 		}
@@ -182,9 +202,18 @@ code 6 instead of being overwritten.`,
 		if err != nil {
 			return err
 		}
-		return a.show(*f, doc, func(out io.Writer, _ bool) {
+		var result any = doc
+		if w.Confirmed != nil {
+			result = struct {
+				muster.Document
+				Wait *muster.Confirmation `json:"wait"`
+			}{doc, w.Confirmed}
+		}
+		err = a.show(*f, result, func(out io.Writer, _ bool) {
 			_, _ = fmt.Fprintf(out, "%s/%s is at revision %d\n", doc.Kind, doc.Name, doc.Rev)
+			confirmationTable(out, w)
 		})
+		return errors.Join(err, waited(w))
 	}
 	return cmd
 }
@@ -213,7 +242,7 @@ func (a *app) configDeleteCommand() *cobra.Command {
 	ch.register(cmd)
 	cmd.ValidArgsFunction = a.completeDocuments(r)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		w := client.Write{Reason: ch.reason}
+		w := ch.write()
 		var err error
 		if w.Kind, w.Name, err = splitName(args[0]); err != nil {
 			return err
@@ -221,7 +250,7 @@ func (a *app) configDeleteCommand() *cobra.Command {
 		if err := ch.check(cmd); err != nil {
 			return err
 		}
-		ctx, cancel, c, err := a.dial(cmd.Context(), r, 0)
+		ctx, cancel, c, err := a.dial(cmd.Context(), r, ch.patience())
 		if err != nil {
 			return err
 		}
@@ -231,11 +260,14 @@ func (a *app) configDeleteCommand() *cobra.Command {
 			return err
 		}
 		result := struct {
-			Rev int64 `json:"rev"`
-		}{rev}
-		return a.show(*f, result, func(out io.Writer, _ bool) {
+			Rev  int64                `json:"rev"`
+			Wait *muster.Confirmation `json:"wait,omitempty"`
+		}{rev, w.Confirmed}
+		err = a.show(*f, result, func(out io.Writer, _ bool) {
 			_, _ = fmt.Fprintf(out, "%s/%s was deleted at revision %d\n", w.Kind, w.Name, rev)
+			confirmationTable(out, w)
 		})
+		return errors.Join(err, waited(w))
 	}
 	return cmd
 }

@@ -60,6 +60,8 @@ type fakeCluster struct {
 
 	mu       sync.Mutex
 	docs     map[string]muster.Document
+	writes   []client.Write
+	drift    muster.Drift
 	rev      int64
 	asked    []client.When
 	left     bool
@@ -84,7 +86,7 @@ func newFakeCluster() *fakeCluster {
 	day := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	n3 := fakeMember("n3", muster.StateDead)
 	return &fakeCluster{
-		docs: map[string]muster.Document{},
+		docs: map[string]muster.Document{}, drift: fakeDrift(),
 		info: muster.ClusterInfo{
 			ID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", Name: "demo", Size: 3, Members: 3, Formation: "promise", Expect: 3, Store: "sqlite",
 			HomeID: "11111111-1111-8111-8111-111111111111", HomeName: "n1", Epoch: 1, NodeID: "22222222-2222-8222-8222-222222222222", LocalNode: "n2", Accepted: []string{"9f3a41c0"},
@@ -229,6 +231,7 @@ func (c *fakeCluster) ConfigPut(_ context.Context, w client.Write) (muster.Docum
 }
 
 func (c *fakeCluster) putLocked(w client.Write) muster.Document {
+	c.heard(w)
 	c.rev++
 	doc := c.docs[w.Kind+"/"+w.Name]
 	doc.Kind, doc.Name, doc.Spec, doc.Rev, doc.Reason = w.Kind, w.Name, w.Spec, c.rev, w.Reason
@@ -250,8 +253,56 @@ func (c *fakeCluster) ConfigDelete(_ context.Context, w client.Write) (int64, er
 	defer c.mu.Unlock()
 	c.rev++
 	c.log = append(c.log, muster.Change{Rev: c.rev, Op: muster.OpDelete, Kind: w.Kind, Name: w.Name, Generation: 9, Actor: "ada/1", Reason: w.Reason, At: time.Now()})
+	c.heard(w)
 	delete(c.docs, w.Kind+"/"+w.Name)
 	return c.rev, nil
+}
+
+// heard answers a write that waits: n1 and n2 serve it, n3 is dead.
+func (c *fakeCluster) heard(w client.Write) {
+	c.writes = append(c.writes, w)
+	if w.Confirmed != nil {
+		*w.Confirmed = muster.Confirmation{Met: w.Wait == muster.WaitQuorum, Confirmed: []string{"n1"}, Lagging: []string{"n2"}, Dead: []string{"n3"}}
+		if w.Wait == muster.WaitQuorum {
+			w.Confirmed.Confirmed, w.Confirmed.Lagging = []string{"n1", "n2"}, []string{}
+		}
+	}
+}
+
+func (c *fakeCluster) Trace(_ context.Context, rev int64) (muster.Trace, error) {
+	if rev > 42 {
+		return muster.Trace{}, muster.Errorf(muster.CodeNotFound, "there is no revision %d yet: the newest that a member serves is 42", rev)
+	}
+	t := muster.Trace{
+		Rev: rev, Change: &muster.Change{Rev: rev, Op: muster.OpPut, Kind: "route", Name: "demo", Actor: "ada/1"}, Reference: "write",
+		P50: 1.3, P99: 412.5, Max: 412.5, Complete: rev != 42, Missing: []string{},
+		Nodes: []muster.TraceNode{
+			{Name: "n1", Serves: 42, Way: muster.WayWrite, Delay: new(0.02), Text: "wrote it to the store"},
+			{Name: "n2", Serves: 42, Way: muster.WayHint, From: "n1", Delay: new(1.3), Error: 0.4, Text: "pushed by n1"},
+			{Name: "n4", Serves: 42, Way: muster.WayDigest, From: "n2", Delay: new(412.5), Error: 0.4, Text: "told by a digest, pulled from n2"},
+			{Name: "n5", Serves: 42, Way: muster.WayCopy, From: "mirror", Text: "part of its first copy after the start, from mirror"},
+		},
+	}
+	if !t.Complete {
+		t.Missing = []string{"n3"}
+	}
+	return t, nil
+}
+
+func (c *fakeCluster) Drift(context.Context) (muster.Drift, error) { return c.drift, nil }
+
+// fakeDrift has one member that lags and one that is dead.
+func fakeDrift() muster.Drift {
+	at := muster.Position{Epoch: 1, Rev: 42, Chain: muster.Hash{0xab}}
+	member := func(name string) muster.DriftMember {
+		return muster.DriftMember{Name: name, State: muster.StateAlive, Answered: true, Position: at, Digest: muster.Hash{0xcd}, Documents: 3, Source: "peer", Store: "fresh"}
+	}
+	late := member("n2")
+	late.Position.Rev, late.Behind, late.BehindFor, late.Store, late.Difference = 40, 2, 12.3, "stale", "2 revisions behind, for 12.3s"
+	return muster.Drift{
+		Verdict: "n2: 2 revisions behind, for 12.3s; no answer from n3.", Newest: at, Missing: []string{"n3"},
+		Members: []muster.DriftMember{member("n1"), late, {Name: "n3", State: muster.StateDead, Difference: "did not answer"}},
+	}
 }
 
 // admit checks the condition of a write as a node does: any revision stands for

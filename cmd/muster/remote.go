@@ -36,6 +36,8 @@ type cluster interface {
 	Diff(ctx context.Context, s client.Span) (api.DocumentDiff, error)
 	Rollback(ctx context.Context, r client.Rollback) (api.ConfigOutcome, error)
 	Apply(ctx context.Context, b client.Batch) (api.ConfigOutcome, error)
+	Trace(ctx context.Context, rev int64) (muster.Trace, error)
+	Drift(ctx context.Context) (muster.Drift, error)
 	EventPage(ctx context.Context, q client.EventQuery) (muster.EventPage, error)
 	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Notice, error]
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)
@@ -56,7 +58,11 @@ type cluster interface {
 
 // connect makes the client of a node. It asks nothing yet.
 func connect(to access) (cluster, error) {
-	return client.New(client.Config{Addr: to.addr, Token: to.token.Reveal(), TLS: to.tls})
+	c, err := client.New(client.Config{Addr: to.addr, Token: to.token.Reveal(), TLS: to.tls})
+	if err != nil {
+		return nil, err
+	}
+	return c.AtLeast(to.minRev, to.minWait), nil
 }
 
 // access is a node to talk to, and as whom.
@@ -64,6 +70,9 @@ type access struct {
 	addr  string
 	token auth.Secret
 	tls   *tls.Config // nil: the authorities of the system
+
+	minRev  int64 // that reads of documents must show; 0: any
+	minWait time.Duration
 }
 
 // remote is the flags of a command that talks to a node.
@@ -74,6 +83,7 @@ type remote struct {
 	timeout    time.Duration
 	tls        certs.Files
 	serverName string
+	minRev     int64
 }
 
 func (a *app) remoteFlags(cmd *cobra.Command) *remote {
@@ -105,12 +115,25 @@ func (a *app) dial(ctx context.Context, r *remote, wait time.Duration) (context.
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, err := a.connect(access{addr, token, secure})
+	c, err := a.connect(access{addr: addr, token: token, tls: secure, minRev: r.minRev, minWait: r.patience()})
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout+wait)
 	return ctx, cancel, c, nil
+}
+
+// minRevFlag lets a command read no older revision than one.
+func (r *remote) minRevFlag(cmd *cobra.Command) {
+	cmd.Flags().Int64Var(&r.minRev, "min-rev", 0, "wait until the node serves revision `N`, up to --timeout: what was written anywhere is read here")
+}
+
+// patience is how long the node may wait for --min-rev: a little less than we do.
+func (r *remote) patience() time.Duration {
+	if r.minRev <= 0 {
+		return 0
+	}
+	return max(time.Second, (r.timeout - time.Second).Truncate(time.Second))
 }
 
 // clientTLS reads the certificates of the flags; nil if there are none.

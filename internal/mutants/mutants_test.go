@@ -18,9 +18,12 @@ type mutant struct {
 	pkg, run string // whose test must fail, and which
 }
 
-// The rules that keep a cluster whole. To try another one: change the product by
-// hand and run its tests; if nothing fails, a test is missing.
-func mutants() []mutant {
+// mutants are the rules to take away. To try another one: change the product by hand
+// and run its tests; if nothing fails, a test is missing.
+func mutants() []mutant { return append(membership(), configuration()...) }
+
+// membership is what keeps a cluster whole.
+func membership() []mutant {
 	return []mutant{
 		{
 			rule: "the holder of a lease stops before the store lets another one begin",
@@ -82,10 +85,46 @@ func mutants() []mutant {
 			file: "server/reap.go", old: "case 2*healthy <= len(s.rows):", new: "case false:",
 			pkg: "./server", run: "TestSimulatedPartitionReapsNobodyOnTheSmallSide",
 		},
+	}
+}
+
+// configuration is what keeps its documents whole.
+func configuration() []mutant {
+	return []mutant{
 		{
 			rule: "no heartbeat follows a good-bye",
 			file: "server/roster.go", old: "r.gone() || r.left.Load()", new: "r.gone()",
 			pkg: "./server", run: "TestSimulatedReapingTakesTheGoneByTheirAge",
+		},
+		{
+			rule: "a member confirms by its chain, not by its revision",
+			file: "replica/confirm.go", old: "return h.Chain == at.Chain", new: "return true",
+			pkg: "./replica", run: "TestConfirmComparesTheChain",
+		},
+		{
+			rule: "members of another epoch do not confirm",
+			file: "replica/confirm.go", old: "case h.Position.Epoch != at.Epoch || h.Position.Rev < at.Rev:", new: "case h.Position.Rev < at.Rev:",
+			pkg: "./replica", run: "TestConfirmComparesTheChain",
+		},
+		{
+			rule: "a write that waits counts members that are down",
+			file: "server/confirm.go", old: "need := wait.Need(len(counted))", new: "need := wait.Need(len(n.live()) + 1)",
+			pkg: "./server", run: "TestWaitCountsTheDurableMembers",
+		},
+		{
+			rule: "delays of a trace are corrected by the clocks",
+			file: "server/trace.go", old: "return t.Add(-f.skew.by)", new: "return t",
+			pkg: "./server", run: "TestTraceShowsTheWayOfARevision",
+		},
+		{
+			rule: "a member that was heard to be behind is reminded",
+			file: "replica/replica.go", old: "wg.Go(func() { r.remind(ctx) })", new: "",
+			pkg: "./replica", run: "TestBehindPeersAreReminded",
+		},
+		{
+			rule: "digests are a way to a change",
+			file: "replica/digest.go", old: "r.claims.note(d.node, d.at)", new: "return",
+			pkg: "./server", run: "TestDigestsAloneLevelWholeNodes",
 		},
 	}
 }

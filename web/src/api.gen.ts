@@ -657,6 +657,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/revisions/{rev}/trace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How did a revision come to each member?
+         * @description Every live member says when it received and served the revision, and by
+         *     which way; each remembers its last thousand. Delays since the commit are
+         *     corrected by the measured skews of the clocks, and approximate:
+         *     `error_ms` says by how much. 404 if no member serves the revision yet.
+         */
+        get: operations["traceRevision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/drift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who serves what?
+         * @description Asks every live member what it serves now, and compares. Members of the
+         *     durable list that do not answer are listed too.
+         */
+        get: operations["getDrift"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/events": {
         parameters: {
             query?: never;
@@ -1351,6 +1395,106 @@ export interface components {
              */
             rev: number;
         };
+        /** @description How far a copy of the configuration has come. Equal positions have the same history. */
+        Position: {
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            rev: number;
+            chain: components["schemas"]["Hash"];
+        };
+        /** @description The way of one revision through the cluster. */
+        Trace: {
+            /** Format: int64 */
+            rev: number;
+            change?: components["schemas"]["Change"];
+            /**
+             * Format: date-time
+             * @description By the clock of the node that answers.
+             */
+            committed?: string;
+            /** @description What `committed` is: `write`, when the node that wrote it heard of the commit; `store`, the store's own clock; empty if nobody knows. */
+            reference: string;
+            nodes: components["schemas"]["TraceNode"][];
+            /** @description Of the delays that are known. */
+            p50_ms: number;
+            p99_ms: number;
+            max_ms: number;
+            /** @description Every member has answered. */
+            complete: boolean;
+            /** @description Names of the members that have not, or are dead. */
+            missing: string[];
+        };
+        /** @description How a revision came to one member. */
+        TraceNode: {
+            id: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description The revision that it serves now.
+             */
+            serves: number;
+            /** @description `write`: it wrote the revision itself; `hint`: pushed by the writer; `store`, `peer`: pulled; `digest`: pulled because a peer's digest told of it; `copy`: part of its first copy after the start; empty: not served yet, or forgotten. */
+            way: string;
+            /** @description `store`, `mirror`, or the name of the member that sent it. */
+            from: string;
+            /**
+             * Format: date-time
+             * @description By its own clock.
+             */
+            received?: string;
+            /**
+             * Format: date-time
+             * @description Served since then, by its own clock.
+             */
+            applied?: string;
+            /** @description From the commit until it was served; approximate. Absent where it would say nothing. */
+            delay_ms?: number;
+            /** @description How wrong the delay may be. */
+            error_ms: number;
+            /** @description Its clock less that of the answering node. */
+            clock_skew_ms: number;
+            text: string;
+        };
+        /** @description Who serves what. */
+        Drift: {
+            /** @description Every member has answered and serves the same. */
+            same: boolean;
+            /** @description In one sentence. */
+            verdict: string;
+            newest: components["schemas"]["Position"];
+            members: components["schemas"]["DriftMember"][];
+            /** @description Names of the members that have not answered. */
+            missing: string[];
+        };
+        /** @description What one member serves. */
+        DriftMember: {
+            id: string;
+            name: string;
+            state: components["schemas"]["State"];
+            /** @description What follows says nothing otherwise. */
+            answered: boolean;
+            position: components["schemas"]["Position"];
+            state_digest: components["schemas"]["Hash"];
+            documents: number;
+            /** @description Where its copy came from last: `store`, `peer`, `mirror`; empty before its first sync. */
+            source: string;
+            /** @description The store as it sees it: `fresh`, `stale`, `diverged` or `unknown`. */
+            store_state: string;
+            /**
+             * Format: int64
+             * @description Revisions.
+             */
+            behind: number;
+            /** @description For how long, at most. */
+            behind_seconds: number;
+            /** @description Its history is another one, or the store's is. */
+            diverged: boolean;
+            /** @description The same history as others, and other documents. */
+            damaged: boolean;
+            /** @description In words; empty if there is none. */
+            difference: string;
+        };
         /** @description One thing that happened, as one node saw it. */
         Event: {
             /** @description Names the event for ever; node, boot and seq. */
@@ -1555,8 +1699,19 @@ export interface components {
         IfMatch: string;
         /** @description Any text up to 200 bytes, chosen by the caller. */
         IdempotencyKey: string;
-        /** @description Wait up to two seconds until this node serves this revision. */
+        /** @description Wait until this node serves this revision; 503 `behind` if it does not in time. */
         MinRevision: number;
+        /** @description As `Muster-Min-Revision`; the higher one counts. */
+        MinRev: number;
+        /** @description `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads. */
+        Prefer: string;
+        /**
+         * @description Answer when `quorum` (more than half) or `all` of the members serve this
+         *     revision, with the same epoch and chain; members that are down count.
+         *     Default: `none`. If they do not in time, or cannot, the write stands and
+         *     the answer has `Muster-Wait: partial`.
+         */
+        WaitFor: string;
         /** @description Only members of this region. */
         RegionFilter: string;
         /** @description Only members of this zone. */
@@ -1576,6 +1731,14 @@ export interface components {
         ETag: string;
         /** @description The revision of this change. */
         Revision: number;
+        /** @description With `wait`; `confirmed` if as many members as were asked for serve the revision, else `partial`. The write is durable in any case. */
+        Waited: string;
+        /** @description With `wait`; names of the members that serve the revision, separated by commas. */
+        Confirmed: string;
+        /** @description With `wait`; names of the live members that have not said so in time. */
+        Lagging: string;
+        /** @description With `wait`; names of the members that are down. */
+        Dead: string;
     };
     pathItems: never;
 }
@@ -2125,10 +2288,14 @@ export interface operations {
                 limit?: components["parameters"]["Limit"];
                 /** @description The `next` of the previous answer. */
                 cursor?: components["parameters"]["Cursor"];
+                /** @description As `Muster-Min-Revision`; the higher one counts. */
+                min_rev?: components["parameters"]["MinRev"];
             };
             header?: {
-                /** @description Wait up to two seconds until this node serves this revision. */
+                /** @description Wait until this node serves this revision; 503 `behind` if it does not in time. */
                 "Muster-Min-Revision"?: components["parameters"]["MinRevision"];
+                /** @description `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads. */
+                Prefer?: components["parameters"]["Prefer"];
             };
             path?: never;
             cookie?: never;
@@ -2146,10 +2313,14 @@ export interface operations {
                 limit?: components["parameters"]["Limit"];
                 /** @description The `next` of the previous answer. */
                 cursor?: components["parameters"]["Cursor"];
+                /** @description As `Muster-Min-Revision`; the higher one counts. */
+                min_rev?: components["parameters"]["MinRev"];
             };
             header?: {
-                /** @description Wait up to two seconds until this node serves this revision. */
+                /** @description Wait until this node serves this revision; 503 `behind` if it does not in time. */
                 "Muster-Min-Revision"?: components["parameters"]["MinRevision"];
+                /** @description `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads. */
+                Prefer?: components["parameters"]["Prefer"];
             };
             path: {
                 /** @description The kind of document. */
@@ -2168,12 +2339,16 @@ export interface operations {
             query?: {
                 /** @description Answer the specification alone, without its envelope; the body then is any JSON. */
                 raw?: string;
+                /** @description As `Muster-Min-Revision`; the higher one counts. */
+                min_rev?: components["parameters"]["MinRev"];
             };
             header?: {
                 /** @description An ETag; 304 while it is current. */
                 "If-None-Match"?: string;
-                /** @description Wait up to two seconds until this node serves this revision. */
+                /** @description Wait until this node serves this revision; 503 `behind` if it does not in time. */
                 "Muster-Min-Revision"?: components["parameters"]["MinRevision"];
+                /** @description `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads. */
+                Prefer?: components["parameters"]["Prefer"];
             };
             path: {
                 /** @description The kind of document. */
@@ -2211,6 +2386,13 @@ export interface operations {
             query?: {
                 /** @description Why; kept in the history. */
                 reason?: components["parameters"]["Reason"];
+                /**
+                 * @description Answer when `quorum` (more than half) or `all` of the members serve this
+                 *     revision, with the same epoch and chain; members that are down count.
+                 *     Default: `none`. If they do not in time, or cannot, the write stands and
+                 *     the answer has `Muster-Wait: partial`.
+                 */
+                wait?: components["parameters"]["WaitFor"];
             };
             header?: {
                 /** @description The ETag of the document that is to be replaced. */
@@ -2219,6 +2401,8 @@ export interface operations {
                 "If-None-Match"?: string;
                 /** @description Any text up to 200 bytes, chosen by the caller. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads. */
+                Prefer?: components["parameters"]["Prefer"];
             };
             path: {
                 /** @description The kind of document. */
@@ -2240,6 +2424,10 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Muster-Revision": components["headers"]["Revision"];
+                    "Muster-Wait": components["headers"]["Waited"];
+                    "Muster-Confirmed": components["headers"]["Confirmed"];
+                    "Muster-Lagging": components["headers"]["Lagging"];
+                    "Muster-Dead": components["headers"]["Dead"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2251,6 +2439,10 @@ export interface operations {
                 headers: {
                     ETag: components["headers"]["ETag"];
                     "Muster-Revision": components["headers"]["Revision"];
+                    "Muster-Wait": components["headers"]["Waited"];
+                    "Muster-Confirmed": components["headers"]["Confirmed"];
+                    "Muster-Lagging": components["headers"]["Lagging"];
+                    "Muster-Dead": components["headers"]["Dead"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2265,12 +2457,21 @@ export interface operations {
             query?: {
                 /** @description Why; kept in the history. */
                 reason?: components["parameters"]["Reason"];
+                /**
+                 * @description Answer when `quorum` (more than half) or `all` of the members serve this
+                 *     revision, with the same epoch and chain; members that are down count.
+                 *     Default: `none`. If they do not in time, or cannot, the write stands and
+                 *     the answer has `Muster-Wait: partial`.
+                 */
+                wait?: components["parameters"]["WaitFor"];
             };
             header?: {
                 /** @description The ETag of the document that is to be replaced. */
                 "If-Match"?: components["parameters"]["IfMatch"];
                 /** @description Any text up to 200 bytes, chosen by the caller. */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /** @description `wait=N`: wait up to N seconds (RFC 7240), at most 300. Default: 5 for writes, 2 for reads. */
+                Prefer?: components["parameters"]["Prefer"];
             };
             path: {
                 /** @description The kind of document. */
@@ -2286,6 +2487,10 @@ export interface operations {
             204: {
                 headers: {
                     "Muster-Revision": components["headers"]["Revision"];
+                    "Muster-Wait": components["headers"]["Waited"];
+                    "Muster-Confirmed": components["headers"]["Confirmed"];
+                    "Muster-Lagging": components["headers"]["Lagging"];
+                    "Muster-Dead": components["headers"]["Dead"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2474,6 +2679,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChangeList"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    traceRevision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A revision. */
+                rev: components["parameters"]["RevisionPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The members, the first to serve the revision first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trace"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    getDrift: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The members, ordered by name, and a verdict. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Drift"];
                 };
             };
             default: components["responses"]["Failed"];
