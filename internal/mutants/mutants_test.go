@@ -26,6 +26,16 @@ func mutants() []mutant { return append(membership(), configuration()...) }
 func membership() []mutant {
 	return []mutant{
 		{
+			rule: "the holder of a lease stops before the store lets another one begin",
+			file: "lease/contender.go", old: "return c.claim.TTL - c.claim.TTL/10", new: "return c.claim.TTL + c.claim.TTL/10",
+			pkg: "./lease", run: "TestNeverTwoUnderRandomFaults",
+		},
+		{
+			rule: "a node takes leases for itself only",
+			file: "replica/backend.go", old: "!ok || from != c.Holder", new: "!ok",
+			pkg: "./replica", run: "TestLeasesAreForTheNodeThatAsks",
+		},
+		{
 			rule: "a dead member is asked for an exchange of state again and again",
 			file: "gossip/heal.go", old: "h.start(ctx, &exchanges, h.next())", new: "_ = h.next()",
 			pkg: "./gossip", run: "TestPartitionsHealWhateverTheirLength",
