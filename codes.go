@@ -125,6 +125,7 @@ const (
 	CodePartialMesh    Code = "partial-mesh"
 	CodeIsolated       Code = "isolated"
 	CodeClockSkew      Code = "clock-skew"
+	CodeNoLeader       Code = "no-leader"
 	CodeOK             Code = "ok"
 )
 
@@ -427,6 +428,9 @@ func nodeCodes() []CodeInfo {
 		{CodeClockSkew, 0, 3, "the clock of a member is off",
 			"it was compared over the link; membership and the order of writes do not depend on clocks, times in lists and logs do",
 			"let both machines set their clocks by NTP: timedatectl"},
+		{CodeNoLeader, 0, 3, "nobody leads the cluster",
+			"no voter that takes work holds the lease of the leader: the config store, which grants it, cannot be reached, or all voters are drained",
+			"look at the store's state in the status, and at the members' states; leases return with the store"},
 		{CodeOK, 200, 0, "nothing is wrong",
 			"",
 			""},

@@ -21,6 +21,7 @@ const (
 	EventMemberResume EventKind = "member.resume"   // of this node, by order of an operator
 	EventMemberRemove EventKind = "member.remove"   // from the durable list, by order of an operator
 	EventMemberReap   EventKind = "member.reap"     // from the durable list, by its age
+	EventLeaseChange  EventKind = "lease.change"    // Subject is its name; From and To are node ids, empty: nobody
 	EventNameTakeover EventKind = "member.takeover" // a new node has the name of one that is gone; From and To are node ids
 )
 

@@ -42,6 +42,24 @@ func (e CallerRole) Valid() bool {
 	}
 }
 
+// Defines values for ConfigItemOp.
+const (
+	Delete ConfigItemOp = "delete"
+	Put    ConfigItemOp = "put"
+)
+
+// Valid indicates whether the value is a known member of the ConfigItemOp enum.
+func (e ConfigItemOp) Valid() bool {
+	switch e {
+	case Delete:
+		return true
+	case Put:
+		return true
+	default:
+		return false
+	}
+}
+
 // Boot Tells one run of a node from the next.
 type Boot = muster.Boot
 
@@ -79,6 +97,32 @@ type Cluster = muster.ClusterInfo
 // Condition One requirement of readiness. Anonymous callers get `code` and `ok`.
 type Condition = muster.Condition
 
+// ConfigBatch defines model for ConfigBatch.
+type ConfigBatch struct {
+	Items []ConfigItem `json:"items"`
+}
+
+// ConfigItem One write. Exactly one of `if_rev`, `if_absent` and `force` says what it replaces.
+type ConfigItem struct {
+	// Force Whatever is there.
+	Force *bool `json:"force,omitempty"`
+
+	// IfAbsent Only if there is no such document.
+	IfAbsent *bool `json:"if_absent,omitempty"`
+
+	// IfRev Only if the document is at this revision.
+	IfRev *int64        `json:"if_rev,omitempty"`
+	Kind  string        `json:"kind"`
+	Name  string        `json:"name"`
+	Op    *ConfigItemOp `json:"op,omitempty"`
+
+	// Spec Any JSON value.
+	Spec Spec `json:"spec,omitempty"`
+}
+
+// ConfigItemOp defines model for ConfigItem.Op.
+type ConfigItemOp string
+
 // ConfigKey A document without its specification.
 type ConfigKey struct {
 	Generation int64     `json:"generation"`
@@ -89,6 +133,28 @@ type ConfigKey struct {
 	UpdatedBy  string    `json:"updated_by"`
 }
 
+// ConfigOutcome defines model for ConfigOutcome.
+type ConfigOutcome struct {
+	// DryRun Nothing was written.
+	DryRun bool           `json:"dry_run"`
+	Items  []ConfigResult `json:"items"`
+
+	// Rev The revision after the last of the items; of a dry run, the one that this node serves.
+	Rev int64 `json:"rev"`
+}
+
+// ConfigResult defines model for ConfigResult.
+type ConfigResult struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+
+	// Outcome `created`, `changed`, `deleted` or `unchanged`; of a dry run, what would become of it.
+	Outcome string `json:"outcome"`
+
+	// Rev The revision of this change; of a dry run or an unchanged document, the one that is there now, or 0.
+	Rev int64 `json:"rev"`
+}
+
 // ConfigStatus defines model for ConfigStatus.
 type ConfigStatus = muster.ConfigStatus
 
@@ -97,6 +163,36 @@ type DiscoveryStatus = muster.DiscoveryStatus
 
 // Document One document with its envelope.
 type Document = muster.Document
+
+// DocumentAt A document as it was at a revision.
+type DocumentAt struct {
+	// At The revision that is looked at.
+	At     int64  `json:"at"`
+	Exists bool   `json:"exists"`
+	Reason string `json:"reason"`
+
+	// Rev The change that made it so; 0 if there was none.
+	Rev int64 `json:"rev"`
+
+	// Spec Any JSON value.
+	Spec      Spec      `json:"spec,omitempty"`
+	UpdatedAt time.Time `json:"updated_at"`
+	UpdatedBy string    `json:"updated_by"`
+}
+
+// DocumentDiff defines model for DocumentDiff.
+type DocumentDiff struct {
+	// Equal Nothing differs but perhaps the revision.
+	Equal bool `json:"equal"`
+
+	// From A document as it was at a revision.
+	From DocumentAt `json:"from"`
+	Kind string     `json:"kind"`
+	Name string     `json:"name"`
+
+	// To A document as it was at a revision.
+	To DocumentAt `json:"to"`
+}
 
 // DocumentList defines model for DocumentList.
 type DocumentList struct {
@@ -150,6 +246,14 @@ type Hash = muster.Hash
 // KeyList defines model for KeyList.
 type KeyList struct {
 	Nodes []NodeKeys `json:"nodes"`
+}
+
+// LeaseInfo defines model for LeaseInfo.
+type LeaseInfo = muster.LeaseInfo
+
+// LeaseList defines model for LeaseList.
+type LeaseList struct {
+	Leases []LeaseInfo `json:"leases"`
 }
 
 // LinkKey The cookie that a connection was made under.
@@ -273,6 +377,21 @@ type Reapable = muster.Reapable
 // RetiredKey A cookie that is not accepted any more.
 type RetiredKey = muster.RetiredKey
 
+// RevisionList defines model for RevisionList.
+type RevisionList struct {
+	// CompactedRev Changes up to this revision are gone from the log.
+	CompactedRev int64 `json:"compacted_rev"`
+
+	// Next The `before` of the next page; 0 on the last.
+	Next int64 `json:"next"`
+
+	// Rev The revision this node serves.
+	Rev int64 `json:"rev"`
+
+	// Revisions Without `spec`.
+	Revisions []Change `json:"revisions"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	ExpiresAt time.Time `json:"expires_at"`
@@ -372,6 +491,9 @@ type WatchSnapshot struct {
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DryRun defines model for DryRun.
+type DryRun = string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
@@ -380,6 +502,9 @@ type IfMatch = string
 
 // KindPath Letters, digits, dot, underscore and hyphen.
 type KindPath = Name
+
+// KindQuery defines model for KindQuery.
+type KindQuery = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -395,6 +520,9 @@ type MinRevision = int64
 
 // NamePath Letters, digits, dot, underscore and hyphen.
 type NamePath = Name
+
+// NameQuery defines model for NameQuery.
+type NameQuery = string
 
 // Prefer defines model for Prefer.
 type Prefer = string
@@ -606,6 +734,18 @@ type PutConfigParams struct {
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// ApplyConfigParams defines parameters for ApplyConfig.
+type ApplyConfigParams struct {
+	// DryRun `true`: check everything and show the outcome, write nothing.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IdempotencyKey Any text up to 200 bytes, chosen by the caller.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
 	// After The `next` of an earlier answer, or the id of an event. Also as `Last-Event-ID`.
@@ -631,6 +771,12 @@ type ListEventsParams struct {
 
 	// LastEventID As `after`.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
+}
+
+// ReleaseLeaseParams defines parameters for ReleaseLease.
+type ReleaseLeaseParams struct {
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
 }
 
 // DrainMemberParams defines parameters for DrainMember.
@@ -663,6 +809,57 @@ type ResumeMemberParams struct {
 	Wait *Wait `form:"wait,omitempty" json:"wait,omitempty"`
 }
 
+// ListRevisionsParams defines parameters for ListRevisions.
+type ListRevisionsParams struct {
+	// Before Only older revisions; the `next` of the previous answer.
+	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+
+	// Kind Only documents of this kind.
+	Kind *string `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Name Only the document of this name, together with `kind`.
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+
+	// Limit How many to answer at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// DiffRevisionParams defines parameters for DiffRevision.
+type DiffRevisionParams struct {
+	// To The revision to compare with.
+	To *int64 `form:"to,omitempty" json:"to,omitempty"`
+
+	// Kind The kind of another document than the one of this revision.
+	Kind *KindQuery `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Name Its name.
+	Name *NameQuery `form:"name,omitempty" json:"name,omitempty"`
+}
+
+// RollbackRevisionParams defines parameters for RollbackRevision.
+type RollbackRevisionParams struct {
+	// Kind The kind of another document than the one of this revision.
+	Kind *KindQuery `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Name Its name.
+	Name *NameQuery `form:"name,omitempty" json:"name,omitempty"`
+
+	// DryRun `true`: check everything and show the outcome, write nothing.
+	DryRun *DryRun `form:"dry_run,omitempty" json:"dry_run,omitempty"`
+
+	// Reason Why; kept in the history.
+	Reason *Reason `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// IfMatch The ETag of the document that is to be replaced.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IfNoneMatch `*`: only if there is no such document now.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+
+	// IdempotencyKey Any text up to 200 bytes, chosen by the caller.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // WatchParams defines parameters for Watch.
 type WatchParams struct {
 	// Topics Of `status`, `members`, `config` and `events`, separated by commas. Default: all.
@@ -671,6 +868,9 @@ type WatchParams struct {
 	// LastEventID The id of the last event that is known. Without it the newest hundred are sent.
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
+
+// ApplyConfigJSONRequestBody defines body for ApplyConfig for application/json ContentType.
+type ApplyConfigJSONRequestBody = ConfigBatch
 
 // ExpelMemberJSONRequestBody defines body for ExpelMember for application/json ContentType.
 type ExpelMemberJSONRequestBody = ExpelOrder
@@ -865,6 +1065,36 @@ type ClientInterface interface {
 	// Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 	PutConfigWithBody(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ApplyConfigWithBody Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfigWithBody(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ApplyConfig Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfig(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetDrift Who serves what?
 	//
 	// Asks every live member what it serves now, and compares. Members of the
@@ -903,6 +1133,26 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/keys (the `ListKeys` operationId).
 	ListKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListLeases Who holds which lease?
+	//
+	// A lease lets one node at a time do something; the holder of `leader` leads
+	// the cluster. Leases are kept in the config store and end by its clock; while
+	// it is down the answer is 503.
+	//
+	// Corresponds with GET /v1/leases (the `ListLeases` operationId).
+	ListLeases(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReleaseLease Let the holder of a lease step down
+	//
+	// Ask any node; it passes the order on to the holder, which ends what it does
+	// under the lease, frees it, and stays out of the way for one lease time, so
+	// that another node takes it. A free lease is left as it is. A holder that
+	// cannot be told is 503 `peer-unreachable`; if it is gone, the lease ends by
+	// itself.
+	//
+	// Corresponds with POST /v1/leases/{name}:release (the `ReleaseLease` operationId).
+	ReleaseLease(ctx context.Context, name Name, params *ReleaseLeaseParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Leave Let this node leave the cluster for good
 	//
@@ -1015,6 +1265,31 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/openapi.json (the `GetOpenAPI` operationId).
 	GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListRevisions The history of the configuration, newest first
+	//
+	// Who changed which document, when, why and through which node, without the
+	// specifications. It needs the config store. 410 `compacted` when everything
+	// before `before` is gone from the log.
+	//
+	// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+	ListRevisions(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRevision One change, with its specification
+	//
+	// 410 `compacted` when the log no longer reaches back that far.
+	//
+	// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+	GetRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DiffRevision A document at two revisions
+	//
+	// The document of this revision, or the one that `kind` and `name` name. Without
+	// `to`: before and after this revision. With it: at this revision and at that
+	// one, whichever is older. 410 `compacted` when the log no longer says.
+	//
+	// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+	DiffRevision(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// TraceRevision How did a revision come to each member?
 	//
 	// Every live member says when it received and served the revision, and by
@@ -1024,6 +1299,19 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
 	TraceRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RollbackRevision Restore a document as it was at a revision
+	//
+	// Makes a new revision; the history stays as it is. The document is the one of
+	// this revision, or the one that `kind` and `name` name. Where there was none,
+	// it is deleted. A condition is required: `If-Match` with the ETag of the
+	// present document or `*`, `If-None-Match: *` if there is none now. A document
+	// that is as it was already is left alone.
+	//
+	// Kinds that need the role admin need it here too.
+	//
+	// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+	RollbackRevision(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteSession Log out
 	//
@@ -1333,6 +1621,56 @@ func (c *Client) PutConfigWithBody(ctx context.Context, kind KindPath, name Name
 	return c.Client.Do(req)
 }
 
+// ApplyConfigWithBody Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *Client) ApplyConfigWithBody(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyConfigRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyConfig Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *Client) ApplyConfig(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyConfigRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetDrift Who serves what?
 //
 // Asks every live member what it serves now, and compares. Members of the
@@ -1392,6 +1730,46 @@ func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEd
 // Corresponds with GET /v1/keys (the `ListKeys` operationId).
 func (c *Client) ListKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListKeysRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListLeases Who holds which lease?
+//
+// A lease lets one node at a time do something; the holder of `leader` leads
+// the cluster. Leases are kept in the config store and end by its clock; while
+// it is down the answer is 503.
+//
+// Corresponds with GET /v1/leases (the `ListLeases` operationId).
+func (c *Client) ListLeases(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListLeasesRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReleaseLease Let the holder of a lease step down
+//
+// Ask any node; it passes the order on to the holder, which ends what it does
+// under the lease, frees it, and stays out of the way for one lease time, so
+// that another node takes it. A free lease is left as it is. A holder that
+// cannot be told is 503 `peer-unreachable`; if it is gone, the lease ends by
+// itself.
+//
+// Corresponds with POST /v1/leases/{name}:release (the `ReleaseLease` operationId).
+func (c *Client) ReleaseLease(ctx context.Context, name Name, params *ReleaseLeaseParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReleaseLeaseRequest(c.Server, name, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1633,6 +2011,61 @@ func (c *Client) GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) 
 	return c.Client.Do(req)
 }
 
+// ListRevisions The history of the configuration, newest first
+//
+// Who changed which document, when, why and through which node, without the
+// specifications. It needs the config store. 410 `compacted` when everything
+// before `before` is gone from the log.
+//
+// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+func (c *Client) ListRevisions(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRevisionsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRevision One change, with its specification
+//
+// 410 `compacted` when the log no longer reaches back that far.
+//
+// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+func (c *Client) GetRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRevisionRequest(c.Server, rev)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DiffRevision A document at two revisions
+//
+// The document of this revision, or the one that `kind` and `name` name. Without
+// `to`: before and after this revision. With it: at this revision and at that
+// one, whichever is older. 410 `compacted` when the log no longer says.
+//
+// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+func (c *Client) DiffRevision(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiffRevisionRequest(c.Server, rev, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // TraceRevision How did a revision come to each member?
 //
 // Every live member says when it received and served the revision, and by
@@ -1643,6 +2076,29 @@ func (c *Client) GetOpenAPI(ctx context.Context, reqEditors ...RequestEditorFn) 
 // Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
 func (c *Client) TraceRevision(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewTraceRevisionRequest(c.Server, rev)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RollbackRevision Restore a document as it was at a revision
+//
+// Makes a new revision; the history stays as it is. The document is the one of
+// this revision, or the one that `kind` and `name` name. Where there was none,
+// it is deleted. A condition is required: `If-Match` with the ETag of the
+// present document or `*`, `If-None-Match: *` if there is none now. A document
+// that is as it was already is left alone.
+//
+// Kinds that need the role admin need it here too.
+//
+// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+func (c *Client) RollbackRevision(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRollbackRevisionRequest(c.Server, rev, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2904,6 +3360,100 @@ func NewPutConfigRequestWithBody(server string, kind KindPath, name NamePath, pa
 	return req, nil
 }
 
+// NewApplyConfigRequest calls the generic ApplyConfig builder with application/json body
+func NewApplyConfigRequest(server string, params *ApplyConfigParams, body ApplyConfigJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewApplyConfigRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewApplyConfigRequestWithBody constructs an http.Request for the ApplyConfig method, with any body, and a specified content type
+func NewApplyConfigRequestWithBody(server string, params *ApplyConfigParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/config:apply")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewGetDriftRequest constructs an http.Request for the GetDrift method
 func NewGetDriftRequest(server string) (*http.Request, error) {
 	var err error
@@ -3092,6 +3642,94 @@ func NewListKeysRequest(server string) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListLeasesRequest constructs an http.Request for the ListLeases method
+func NewListLeasesRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/leases")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReleaseLeaseRequest constructs an http.Request for the ReleaseLease method
+func NewReleaseLeaseRequest(server string, name Name, params *ReleaseLeaseParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/leases/%s:release", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -3583,6 +4221,215 @@ func NewGetOpenAPIRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListRevisionsRequest constructs an http.Request for the ListRevisions method
+func NewListRevisionsRequest(server string, params *ListRevisionsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRevisionRequest constructs an http.Request for the GetRevision method
+func NewGetRevisionRequest(server string, rev RevisionPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDiffRevisionRequest constructs an http.Request for the DiffRevision method
+func NewDiffRevisionRequest(server string, rev RevisionPath, params *DiffRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s/diff", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewTraceRevisionRequest constructs an http.Request for the TraceRevision method
 func NewTraceRevisionRequest(server string, rev RevisionPath) (*http.Request, error) {
 	var err error
@@ -3612,6 +4459,140 @@ func NewTraceRevisionRequest(server string, rev RevisionPath) (*http.Request, er
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRollbackRevisionRequest constructs an http.Request for the RollbackRevision method
+func NewRollbackRevisionRequest(server string, rev RevisionPath, params *RollbackRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "rev", rev, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/revisions/%s:rollback", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.DryRun != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "dry_run", *params.DryRun, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Reason != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "reason", *params.Reason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam1)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam2)
+		}
+
 	}
 
 	return req, nil
@@ -3990,6 +4971,36 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /v1/config/{kind}/{name} (the `PutConfig` operationId).
 	PutConfigWithBodyWithResponse(ctx context.Context, kind KindPath, name NamePath, params *PutConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutConfigResponse, error)
 
+	// ApplyConfigWithBodyWithResponse Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfigWithBodyWithResponse(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error)
+
+	// ApplyConfigWithResponse Write several documents, all or none
+	//
+	// Up to 64 documents in one revision each, side by side, or nothing at all:
+	// the first item that is refused ends the batch, and the problem names it.
+	// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+	// one 428, on a conflict 412 with the current document.
+	//
+	// With `dry_run` everything is checked against the configuration that this
+	// node serves, and the outcome is shown; nothing is written.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+	ApplyConfigWithResponse(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error)
+
 	// GetDriftWithResponse Who serves what?
 	//
 	// Asks every live member what it serves now, and compares. Members of the
@@ -4034,6 +5045,30 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/keys (the `ListKeys` operationId).
 	ListKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListKeysResponse, error)
+
+	// ListLeasesWithResponse Who holds which lease?
+	//
+	// A lease lets one node at a time do something; the holder of `leader` leads
+	// the cluster. Leases are kept in the config store and end by its clock; while
+	// it is down the answer is 503.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/leases (the `ListLeases` operationId).
+	ListLeasesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListLeasesResponse, error)
+
+	// ReleaseLeaseWithResponse Let the holder of a lease step down
+	//
+	// Ask any node; it passes the order on to the holder, which ends what it does
+	// under the lease, frees it, and stays out of the way for one lease time, so
+	// that another node takes it. A free lease is left as it is. A holder that
+	// cannot be told is 503 `peer-unreachable`; if it is gone, the lease ends by
+	// itself.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/leases/{name}:release (the `ReleaseLease` operationId).
+	ReleaseLeaseWithResponse(ctx context.Context, name Name, params *ReleaseLeaseParams, reqEditors ...RequestEditorFn) (*ReleaseLeaseResponse, error)
 
 	// LeaveWithResponse Let this node leave the cluster for good
 	//
@@ -4166,6 +5201,37 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/openapi.json (the `GetOpenAPI` operationId).
 	GetOpenAPIWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetOpenAPIResponse, error)
 
+	// ListRevisionsWithResponse The history of the configuration, newest first
+	//
+	// Who changed which document, when, why and through which node, without the
+	// specifications. It needs the config store. 410 `compacted` when everything
+	// before `before` is gone from the log.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+	ListRevisionsWithResponse(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
+
+	// GetRevisionWithResponse One change, with its specification
+	//
+	// 410 `compacted` when the log no longer reaches back that far.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+	GetRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error)
+
+	// DiffRevisionWithResponse A document at two revisions
+	//
+	// The document of this revision, or the one that `kind` and `name` name. Without
+	// `to`: before and after this revision. With it: at this revision and at that
+	// one, whichever is older. 410 `compacted` when the log no longer says.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+	DiffRevisionWithResponse(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*DiffRevisionResponse, error)
+
 	// TraceRevisionWithResponse How did a revision come to each member?
 	//
 	// Every live member says when it received and served the revision, and by
@@ -4177,6 +5243,21 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/revisions/{rev}/trace (the `TraceRevision` operationId).
 	TraceRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*TraceRevisionResponse, error)
+
+	// RollbackRevisionWithResponse Restore a document as it was at a revision
+	//
+	// Makes a new revision; the history stays as it is. The document is the one of
+	// this revision, or the one that `kind` and `name` name. Where there was none,
+	// it is deleted. A condition is required: `If-Match` with the ETag of the
+	// present document or `*`, `If-None-Match: *` if there is none now. A document
+	// that is as it was already is left alone.
+	//
+	// Kinds that need the role admin need it here too.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+	RollbackRevisionWithResponse(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*RollbackRevisionResponse, error)
 
 	// DeleteSessionWithResponse Log out
 	//
@@ -4983,6 +6064,54 @@ func (r PutConfigResponse) ContentType() string {
 	return ""
 }
 
+type ApplyConfigResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ConfigOutcome
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ApplyConfigResponse) GetJSON200() *ConfigOutcome {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ApplyConfigResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ApplyConfigResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ApplyConfigResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApplyConfigResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApplyConfigResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetDriftResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5121,6 +6250,95 @@ func (r ListKeysResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListKeysResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListLeasesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LeaseList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListLeasesResponse) GetJSON200() *LeaseList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListLeasesResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListLeasesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListLeasesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListLeasesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListLeasesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReleaseLeaseResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReleaseLeaseResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReleaseLeaseResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReleaseLeaseResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReleaseLeaseResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReleaseLeaseResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5641,6 +6859,150 @@ func (r GetOpenAPIResponse) ContentType() string {
 	return ""
 }
 
+type ListRevisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RevisionList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRevisionsResponse) GetJSON200() *RevisionList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRevisionsResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRevisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRevisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRevisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRevisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Change
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRevisionResponse) GetJSON200() *Change {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DiffRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DocumentDiff
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DiffRevisionResponse) GetJSON200() *DocumentDiff {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DiffRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DiffRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DiffRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DiffRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DiffRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type TraceRevisionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5683,6 +7045,54 @@ func (r TraceRevisionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r TraceRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RollbackRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ConfigOutcome
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Failed
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RollbackRevisionResponse) GetJSON200() *ConfigOutcome {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RollbackRevisionResponse) GetApplicationProblemJSONDefault() *Failed {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RollbackRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RollbackRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RollbackRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RollbackRevisionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6145,6 +7555,48 @@ func (c *ClientWithResponses) PutConfigWithBodyWithResponse(ctx context.Context,
 	return ParsePutConfigResponse(rsp)
 }
 
+// ApplyConfigWithBodyWithResponse Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *ClientWithResponses) ApplyConfigWithBodyWithResponse(ctx context.Context, params *ApplyConfigParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error) {
+	rsp, err := c.ApplyConfigWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyConfigResponse(rsp)
+}
+
+// ApplyConfigWithResponse Write several documents, all or none
+//
+// Up to 64 documents in one revision each, side by side, or nothing at all:
+// the first item that is refused ends the batch, and the problem names it.
+// Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+// one 428, on a conflict 412 with the current document.
+//
+// With `dry_run` everything is checked against the configuration that this
+// node serves, and the outcome is shown; nothing is written.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/config:apply (the `ApplyConfig` operationId).
+func (c *ClientWithResponses) ApplyConfigWithResponse(ctx context.Context, params *ApplyConfigParams, body ApplyConfigJSONRequestBody, reqEditors ...RequestEditorFn) (*ApplyConfigResponse, error) {
+	rsp, err := c.ApplyConfig(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyConfigResponse(rsp)
+}
+
 // GetDriftWithResponse Who serves what?
 //
 // Asks every live member what it serves now, and compares. Members of the
@@ -6206,6 +7658,42 @@ func (c *ClientWithResponses) ListKeysWithResponse(ctx context.Context, reqEdito
 		return nil, err
 	}
 	return ParseListKeysResponse(rsp)
+}
+
+// ListLeasesWithResponse Who holds which lease?
+//
+// A lease lets one node at a time do something; the holder of `leader` leads
+// the cluster. Leases are kept in the config store and end by its clock; while
+// it is down the answer is 503.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/leases (the `ListLeases` operationId).
+func (c *ClientWithResponses) ListLeasesWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListLeasesResponse, error) {
+	rsp, err := c.ListLeases(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListLeasesResponse(rsp)
+}
+
+// ReleaseLeaseWithResponse Let the holder of a lease step down
+//
+// Ask any node; it passes the order on to the holder, which ends what it does
+// under the lease, frees it, and stays out of the way for one lease time, so
+// that another node takes it. A free lease is left as it is. A holder that
+// cannot be told is 503 `peer-unreachable`; if it is gone, the lease ends by
+// itself.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/leases/{name}:release (the `ReleaseLease` operationId).
+func (c *ClientWithResponses) ReleaseLeaseWithResponse(ctx context.Context, name Name, params *ReleaseLeaseParams, reqEditors ...RequestEditorFn) (*ReleaseLeaseResponse, error) {
+	rsp, err := c.ReleaseLease(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReleaseLeaseResponse(rsp)
 }
 
 // LeaveWithResponse Let this node leave the cluster for good
@@ -6411,6 +7899,55 @@ func (c *ClientWithResponses) GetOpenAPIWithResponse(ctx context.Context, reqEdi
 	return ParseGetOpenAPIResponse(rsp)
 }
 
+// ListRevisionsWithResponse The history of the configuration, newest first
+//
+// Who changed which document, when, why and through which node, without the
+// specifications. It needs the config store. 410 `compacted` when everything
+// before `before` is gone from the log.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions (the `ListRevisions` operationId).
+func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error) {
+	rsp, err := c.ListRevisions(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRevisionsResponse(rsp)
+}
+
+// GetRevisionWithResponse One change, with its specification
+//
+// 410 `compacted` when the log no longer reaches back that far.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions/{rev} (the `GetRevision` operationId).
+func (c *ClientWithResponses) GetRevisionWithResponse(ctx context.Context, rev RevisionPath, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error) {
+	rsp, err := c.GetRevision(ctx, rev, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRevisionResponse(rsp)
+}
+
+// DiffRevisionWithResponse A document at two revisions
+//
+// The document of this revision, or the one that `kind` and `name` name. Without
+// `to`: before and after this revision. With it: at this revision and at that
+// one, whichever is older. 410 `compacted` when the log no longer says.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/revisions/{rev}/diff (the `DiffRevision` operationId).
+func (c *ClientWithResponses) DiffRevisionWithResponse(ctx context.Context, rev RevisionPath, params *DiffRevisionParams, reqEditors ...RequestEditorFn) (*DiffRevisionResponse, error) {
+	rsp, err := c.DiffRevision(ctx, rev, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiffRevisionResponse(rsp)
+}
+
 // TraceRevisionWithResponse How did a revision come to each member?
 //
 // Every live member says when it received and served the revision, and by
@@ -6427,6 +7964,27 @@ func (c *ClientWithResponses) TraceRevisionWithResponse(ctx context.Context, rev
 		return nil, err
 	}
 	return ParseTraceRevisionResponse(rsp)
+}
+
+// RollbackRevisionWithResponse Restore a document as it was at a revision
+//
+// Makes a new revision; the history stays as it is. The document is the one of
+// this revision, or the one that `kind` and `name` name. Where there was none,
+// it is deleted. A condition is required: `If-Match` with the ETag of the
+// present document or `*`, `If-None-Match: *` if there is none now. A document
+// that is as it was already is left alone.
+//
+// Kinds that need the role admin need it here too.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/revisions/{rev}:rollback (the `RollbackRevision` operationId).
+func (c *ClientWithResponses) RollbackRevisionWithResponse(ctx context.Context, rev RevisionPath, params *RollbackRevisionParams, reqEditors ...RequestEditorFn) (*RollbackRevisionResponse, error) {
+	rsp, err := c.RollbackRevision(ctx, rev, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRollbackRevisionResponse(rsp)
 }
 
 // DeleteSessionWithResponse Log out
@@ -7185,6 +8743,39 @@ func ParsePutConfigResponse(rsp *http.Response) (*PutConfigResponse, error) {
 	return response, nil
 }
 
+// ParseApplyConfigResponse parses an HTTP response from a ApplyConfigWithResponse call
+func ParseApplyConfigResponse(rsp *http.Response) (*ApplyConfigResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApplyConfigResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ConfigOutcome
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetDriftResponse parses an HTTP response from a GetDriftWithResponse call
 func ParseGetDriftResponse(rsp *http.Response) (*GetDriftResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7274,6 +8865,68 @@ func ParseListKeysResponse(rsp *http.Response) (*ListKeysResponse, error) {
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListLeasesResponse parses an HTTP response from a ListLeasesWithResponse call
+func ParseListLeasesResponse(rsp *http.Response) (*ListLeasesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListLeasesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LeaseList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReleaseLeaseResponse parses an HTTP response from a ReleaseLeaseWithResponse call
+func ParseReleaseLeaseResponse(rsp *http.Response) (*ReleaseLeaseResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReleaseLeaseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Failed
@@ -7651,6 +9304,105 @@ func ParseGetOpenAPIResponse(rsp *http.Response) (*GetOpenAPIResponse, error) {
 	return response, nil
 }
 
+// ParseListRevisionsResponse parses an HTTP response from a ListRevisionsWithResponse call
+func ParseListRevisionsResponse(rsp *http.Response) (*ListRevisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRevisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RevisionList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRevisionResponse parses an HTTP response from a GetRevisionWithResponse call
+func ParseGetRevisionResponse(rsp *http.Response) (*GetRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Change
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDiffRevisionResponse parses an HTTP response from a DiffRevisionWithResponse call
+func ParseDiffRevisionResponse(rsp *http.Response) (*DiffRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DiffRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DocumentDiff
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseTraceRevisionResponse parses an HTTP response from a TraceRevisionWithResponse call
 func ParseTraceRevisionResponse(rsp *http.Response) (*TraceRevisionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7667,6 +9419,39 @@ func ParseTraceRevisionResponse(rsp *http.Response) (*TraceRevisionResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Trace
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Failed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRollbackRevisionResponse parses an HTTP response from a RollbackRevisionWithResponse call
+func ParseRollbackRevisionResponse(rsp *http.Response) (*RollbackRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RollbackRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ConfigOutcome
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -38,6 +38,7 @@ func TestGoClientAndSurfaceUnderstandEachOther(t *testing.T) {
 	if changes, err := c.Changes(t.Context(), 0, 0); err != nil || len(changes) != 2 || changes[1].Op != muster.OpDelete {
 		t.Errorf("changes: %v, %v", changes, err)
 	}
+	understandsHistory(t, c)
 	if status, ok, err := c.StatusWhen(t.Context(), client.When{Expected: 3}); err != nil || ok || status.HealthyMembers != 2 {
 		t.Errorf("status: %+v, %v, %v", status, ok, err)
 	}
@@ -56,5 +57,30 @@ func TestGoClientAndSurfaceUnderstandEachOther(t *testing.T) {
 	}
 	if _, err := c.Member(t.Context(), "n9"); muster.CodeOf(err) != muster.CodeNotFound {
 		t.Errorf("member: %v", err)
+	}
+}
+
+// understandsHistory goes on from revision 2, which deleted route/demo.
+func understandsHistory(t *testing.T, c *client.Client) {
+	t.Helper()
+	if list, err := c.Revisions(t.Context(), client.Past{Limit: 1}); err != nil || len(list.Revisions) != 1 || list.Next != 2 {
+		t.Errorf("revisions: %+v, %v", list, err)
+	}
+	if d, err := c.Diff(t.Context(), client.Span{From: 2}); err != nil || string(d.From.Spec) != `{"w":1}` || d.To.Exists {
+		t.Errorf("diff: %+v, %v", d, err)
+	}
+	if out, err := c.Rollback(t.Context(), client.Rollback{To: 1}); err != nil || out.Rev != 3 {
+		t.Errorf("rollback: %+v, %v", out, err)
+	}
+	items := []client.Item{{Kind: "route", Name: "demo", Expect: 3}, {Kind: "a", Name: "b", Spec: []byte("true")}, {Kind: "a", Name: "c", Spec: []byte("1"), Expect: client.Any}}
+	if out, err := c.Apply(t.Context(), client.Batch{Items: items}); err != nil || out.Rev != 6 {
+		t.Errorf("apply: %+v, %v", out, err)
+	}
+	_, err := c.Apply(t.Context(), client.Batch{Items: []client.Item{{Kind: "a", Name: "b", Spec: []byte("2"), Expect: 4}}})
+	if conflict, ok := errors.AsType[*client.Conflict](err); !ok || conflict.Current.Rev != 5 {
+		t.Errorf("a conflict in a batch: %v", err)
+	}
+	if change, err := c.Revision(t.Context(), 6); err != nil || string(change.Spec) != "1" {
+		t.Errorf("revision: %+v, %v", change, err)
 	}
 }

@@ -101,6 +101,7 @@ type fakeNode struct {
 	matrix     muster.Matrix
 	conditions []muster.Condition
 	left       bool
+	leases     []muster.LeaseInfo
 }
 
 func (n *fakeNode) edit(change func(*fakeNode)) {
@@ -207,6 +208,10 @@ func (c *fakeConfig) Wait(ctx context.Context, rev int64) error {
 
 func (c *fakeConfig) Changes(ctx context.Context, after int64, limit int) ([]muster.Change, error) {
 	return c.store.Changes(ctx, after, limit)
+}
+
+func (c *fakeConfig) History(ctx context.Context, p store.Past) (store.History, error) {
+	return c.store.History(ctx, p)
 }
 
 // fakeEvents is a journal in memory that tells when its waiters are awaited.
@@ -463,6 +468,24 @@ func (n *fakeNode) order(id muster.NodeID, change func(*muster.Member)) error {
 		}
 	})
 	return nil
+}
+
+func (n *fakeNode) Leases(context.Context) ([]muster.LeaseInfo, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.leases), nil
+}
+
+func (n *fakeNode) ReleaseLease(_ context.Context, name string, _ muster.Order) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range n.leases {
+		if n.leases[i].Name == name {
+			n.leases[i].HolderID, n.leases[i].Holder = "", ""
+			return nil
+		}
+	}
+	return muster.Errorf(muster.CodeNotFound, "no lease has the name %s", name)
 }
 
 func (n *fakeNode) Drain(_ context.Context, id muster.NodeID, o muster.Order) error {

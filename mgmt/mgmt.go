@@ -31,6 +31,7 @@ type Node interface {
 	Leave(ctx context.Context) error
 
 	Lifecycle
+	Leases
 }
 
 // ConfigStore is what the surface asks of the node's copy of the configuration.
@@ -41,6 +42,8 @@ type ConfigStore interface {
 	// Wait returns when View has reached a revision.
 	Wait(ctx context.Context, rev int64) error
 	Changes(ctx context.Context, after int64, limit int) ([]muster.Change, error)
+	// History is Changes backwards, of what View shows.
+	History(ctx context.Context, p store.Past) (store.History, error)
 }
 
 // Events is what the surface asks of the node's memory of events.

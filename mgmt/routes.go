@@ -9,6 +9,7 @@ import (
 	"github.com/musterhq/muster/auth"
 
 	"github.com/musterhq/muster"
+	"github.com/musterhq/muster/store"
 )
 
 // LinkPath is where other nodes knock. It is no part of the operators' surface.
@@ -62,6 +63,8 @@ func routes() []route {
 		{operation: "formCluster", method: "POST", pattern: "/v1/cluster:form", role: auth.RoleAdmin},
 		{operation: "expelMember", method: "POST", pattern: "/v1/members/{id}:expel", role: auth.RoleAdmin, body: 4 << 10},
 		{operation: "readmitMember", method: "POST", pattern: "/v1/members/{id}:readmit", role: auth.RoleAdmin},
+		{operation: "listLeases", method: "GET", pattern: "/v1/leases", role: read},
+		{operation: "releaseLease", method: "POST", pattern: "/v1/leases/{name}:release", role: write},
 		{operation: "listKeys", method: "GET", pattern: "/v1/keys", role: auth.RoleAdmin},
 		{operation: "leave", method: "POST", pattern: "/v1/leave", role: write},
 		{operation: "listConfig", method: "GET", pattern: "/v1/config", role: read},
@@ -69,6 +72,11 @@ func routes() []route {
 		{operation: "getConfig", method: "GET", pattern: "/v1/config/{kind}/{name}", role: read},
 		{operation: "putConfig", method: "PUT", pattern: "/v1/config/{kind}/{name}", role: write, body: muster.MaxSpec + slack},
 		{operation: "deleteConfig", method: "DELETE", pattern: "/v1/config/{kind}/{name}", role: write},
+		{operation: "applyConfig", method: "POST", pattern: "/v1/config:apply", role: write, body: store.MaxBatch*muster.MaxSpec + slack},
+		{operation: "listRevisions", method: "GET", pattern: "/v1/revisions", role: read},
+		{operation: "getRevision", method: "GET", pattern: "/v1/revisions/{rev}", role: read},
+		{operation: "diffRevision", method: "GET", pattern: "/v1/revisions/{rev}/diff", role: read},
+		{operation: "rollbackRevision", method: "POST", pattern: "/v1/revisions/{rev}:rollback", role: write},
 		{operation: "listChanges", method: "GET", pattern: "/v1/changes", role: read},
 		{operation: "traceRevision", method: "GET", pattern: "/v1/revisions/{rev}/trace", role: read},
 		{operation: "getDrift", method: "GET", pattern: "/v1/drift", role: read},

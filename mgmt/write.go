@@ -118,11 +118,16 @@ func requestID(s *scope, key *string) (string, error) {
 	if *key == "" || len(*key) > maxText {
 		return "", badField("Idempotency-Key", "want 1 to 200 bytes")
 	}
-	sum := sha256.Sum256([]byte("muster-idempotency\x00" + s.caller.Subject + "\x00" + *key))
+	return derivedID(s, *key), nil
+}
+
+// derivedID makes a request id of a text that the caller has chosen.
+func derivedID(s *scope, key string) string {
+	sum := sha256.Sum256([]byte("muster-idempotency\x00" + s.caller.Subject + "\x00" + key))
 	sum[6] = sum[6]&0x0f | 0x80 // RFC 9562, version 8
 	sum[8] = sum[8]&0x3f | 0x80
 	t := hex.EncodeToString(sum[:16])
-	return t[:8] + "-" + t[8:12] + "-" + t[12:16] + "-" + t[16:20] + "-" + t[20:], nil
+	return t[:8] + "-" + t[8:12] + "-" + t[12:16] + "-" + t[16:20] + "-" + t[20:]
 }
 
 // expectation reads the condition of a write: the revision that must be there, 0
@@ -176,11 +181,16 @@ func readSpec(body io.Reader) ([]byte, error) {
 
 // apply runs one write and returns the change it made.
 func (h *handlers) apply(ctx context.Context, w store.Write) (*muster.Change, error) {
-	who := scopeOf(ctx).caller
-	if err := errors.Join(checkKind(who, w), h.checkTombstone(who, w)); err != nil {
+	if err := h.permit(ctx, w); err != nil {
 		return nil, err
 	}
 	return h.commit(ctx, w)
+}
+
+// permit holds a write against what its kind demands, by whatever way it comes.
+func (h *handlers) permit(ctx context.Context, w store.Write) error {
+	who := scopeOf(ctx).caller
+	return errors.Join(checkKind(who, w), h.checkTombstone(who, w))
 }
 
 // commit runs a write that may be made.

@@ -37,6 +37,42 @@ func (b backend) Apply(ctx context.Context, writes []store.Write) ([]store.Outco
 	return b.r.submit(ctx, writes, true)
 }
 
+// Acquire takes a lease for the node at the other end of the connection only.
+func (b backend) Acquire(ctx context.Context, c store.Claim) (store.Lease, error) {
+	if err := b.own(ctx, c); err != nil {
+		return store.Lease{}, err
+	}
+	return b.Store.Acquire(ctx, c)
+}
+
+// Renew prolongs a lease of the node at the other end only.
+func (b backend) Renew(ctx context.Context, c store.Claim) (store.Lease, error) {
+	if err := b.own(ctx, c); err != nil {
+		return store.Lease{}, err
+	}
+	return b.Store.Renew(ctx, c)
+}
+
+// Release frees a lease of the node at the other end only.
+func (b backend) Release(ctx context.Context, c store.Claim) error {
+	if err := b.own(ctx, c); err != nil {
+		return err
+	}
+	return b.Store.Release(ctx, c)
+}
+
+// own refuses claims in the name of another node.
+func (b backend) own(ctx context.Context, c store.Claim) error {
+	if b.r.cfg.Caller == nil {
+		return nil
+	}
+	from, ok := b.r.cfg.Caller(ctx)
+	if !ok || from != c.Holder {
+		return muster.Errorf(muster.CodeForbidden, "lease %s: node %s asks in the name of node %s", muster.Printable(c.Name), from.Short(), c.Holder.Short())
+	}
+	return nil
+}
+
 // Changes come from memory if it has any beyond after.
 func (b backend) Changes(ctx context.Context, after int64, limit int) ([]muster.Change, error) {
 	if changes, ok := b.r.copy.after(after, clampLimit(limit)); ok && len(changes) > 0 && b.trusted() {

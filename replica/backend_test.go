@@ -148,6 +148,14 @@ func (c *chain) Changes(ctx context.Context, after int64, limit int) ([]muster.C
 	return changes, err
 }
 
+func (c *chain) History(ctx context.Context, p store.Past) (store.History, error) {
+	h, err := c.Store.History(ctx, p)
+	for i := range h.Changes {
+		c.hide(&h.Changes[i])
+	}
+	return h, err
+}
+
 func (c *chain) hide(change *muster.Change) {
 	if _, asked := c.asked.Load(change.RequestID); !asked {
 		change.RequestID = ""

@@ -295,6 +295,19 @@ func (r *Replica) Changes(ctx context.Context, after int64, limit int) ([]muster
 	return upTo(changes, r.position().Rev), nil
 }
 
+// History returns changes that this node serves, newest first, from the store or the
+// fallback.
+func (r *Replica) History(ctx context.Context, p store.Past) (store.History, error) {
+	if next := r.position().Rev + 1; p.Before <= 0 || p.Before > next {
+		p.Before = next
+	}
+	h, err := r.cfg.Store.History(ctx, p)
+	if unreachable(err) && r.cfg.Fallback != nil {
+		return r.cfg.Fallback.History(ctx, p)
+	}
+	return h, err
+}
+
 func clampLimit(limit int) int {
 	if limit <= 0 {
 		return store.MaxChanges

@@ -294,6 +294,35 @@ func (n *node) through(other *node) {
 	n.reaches(0, time.Second)
 }
 
+// TestHistoryComesFromAPeerThatReachesTheStore, and never shows what this node does not
+// serve yet.
+func TestHistoryComesFromAPeerThatReachesTheStore(t *testing.T) {
+	simulate(t, 3, func(t *testing.T, w *world) {
+		a, b := w.nodes[0], w.nodes[1]
+		a.through(b)
+		a.write("a", `1`)
+		a.write("b", `2`)
+		w.storesDown(true, a)
+		for p, want := range map[store.Past]int{{}: 2, {Kind: "route", Name: "a", Specs: true}: 1, {Before: 2}: 1} {
+			h, err := a.History(t.Context(), p)
+			if err != nil || len(h.Changes) != want || p.Specs != (h.Changes[0].Spec != nil) {
+				t.Errorf("%+v: %+v, %v; want %d", p, h, err, want)
+			}
+		}
+		w.storesDown(true)
+		if _, err := a.History(t.Context(), store.Past{}); muster.CodeOf(err) != muster.CodeStoreUnavailable {
+			t.Errorf("with all stores down: %v", err)
+		}
+		w.storesDown(false)
+		w.lose(everything)
+		b.write("c", `3`)
+		if h, err := a.History(t.Context(), store.Past{}); err != nil || h.Changes[0].Rev != a.View().Position().Rev {
+			t.Errorf("the node serves revision %d and shows %+v, %v", a.View().Position().Rev, h.Changes, err)
+		}
+		w.lose(nil)
+	})
+}
+
 func TestWritesGoThroughAPeerThatReachesTheStore(t *testing.T) {
 	simulate(t, 3, func(t *testing.T, w *world) {
 		a, b := w.nodes[0], w.nodes[1]

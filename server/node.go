@@ -61,6 +61,7 @@ type node struct {
 	journal *journal.Journal
 	changed *signal
 	logins  *auth.Logins
+	leader  *leadership
 	api     *mgmt.API
 
 	shared  store.Store          // the database that was configured; nil: none
@@ -172,6 +173,9 @@ func (n *node) build() error {
 	n.damper = newDamper(n)
 	n.graves = newGraves(n)
 	n.roster = n.newRoster()
+	if n.leader, err = newLeadership(n); err != nil {
+		return err
+	}
 	inbox := gossip.NewInbox()
 	shared, err := n.openShared()
 	n.shared = shared
@@ -204,6 +208,7 @@ func (n *node) run(ctx context.Context) error {
 	n.group.run("tombstones", n.graves.run)
 	n.group.run("readiness", n.watchReadiness)
 	n.group.run("reaping", n.reap)
+	n.group.run("leader", n.leader.run)
 	n.server.started.fire()
 
 	select {
@@ -237,6 +242,9 @@ func (n *node) leave() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
+	if err := n.leader.keeper.StepDown(ctx, muster.LeaderLease); err != nil {
+		n.log.Warn("the lease of the leader was not handed over; it ends by itself", "error", err)
+	}
 	if err := n.roster.leave(ctx); err != nil {
 		n.log.Warn("the member list does not know that this node left", "error", err)
 	}

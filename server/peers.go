@@ -66,6 +66,8 @@ func (n *node) rpc() http.Handler {
 	members.HandleFunc("POST "+forgetPath, n.serveForget)
 	members.HandleFunc("GET "+outlookPath, n.serveOutlook)
 	members.HandleFunc("POST "+outlookPath, n.serveNudge)
+	members.HandleFunc("POST "+leaseNewsPath, n.serveLeaseNews)
+	members.HandleFunc("POST "+leaseDownPath, n.serveLeaseDown)
 	members.HandleFunc("/", n.serveCore)
 
 	mux := http.NewServeMux()

@@ -37,7 +37,9 @@ func (n *node) Status() muster.Status {
 		Size: n.size(), Members: members, Converged: converged, Rev: r.Position.Rev,
 		Behind: behind, Problems: trouble, Now: time.Now(),
 	}.Judge()
+	leader := n.leader.leader()
 	return muster.Status{
+		IsLeader: leader == n.self.ID, LeaderID: leader, LeaderAddress: addressOf(members, leader),
 		LocalNode: n.self.Name, NodeID: n.self.ID,
 		ClusterID: cluster.ID, ClusterName: cmp.Or(cluster.Name, n.cfg.ClusterName),
 		Members: verdict.Known, HealthyMembers: verdict.Healthy, ClusterSize: n.size(),
@@ -49,9 +51,19 @@ func (n *node) Status() muster.Status {
 		},
 		Store: n.storeStatus(r), Discovery: n.discoveryStatus(),
 		Converged: converged, ViewHash: viewHash(members),
-		Problems: slices.Concat(trouble, missing(members), n.lagging(members, r.Position), n.expelledProblems(), n.cookies.problems(), skewed(members), n.warnings()),
+		Problems: slices.Concat(trouble, missing(members), n.lagging(members, r.Position), n.expelledProblems(), n.cookies.problems(), skewed(members), n.leader.problems(), n.warnings()),
 		Version:  n.cfg.Version, Uptime: time.Since(n.begun).Seconds(),
 	}
+}
+
+// addressOf returns the endpoint of a member.
+func addressOf(members []muster.Member, id muster.NodeID) string {
+	for _, m := range members {
+		if m.ID == id {
+			return m.Endpoint
+		}
+	}
+	return ""
 }
 
 // size is the durable size of the cluster.
@@ -290,6 +302,15 @@ func (n *node) Changes(ctx context.Context, after int64, limit int) ([]muster.Ch
 		return nil, n.notFormed()
 	}
 	return c.replica.Changes(ctx, after, limit)
+}
+
+// History returns part of the history backwards. See mgmt.ConfigStore.
+func (n *node) History(ctx context.Context, p store.Past) (store.History, error) {
+	c := n.core.Load()
+	if c == nil {
+		return store.History{}, n.notFormed()
+	}
+	return c.replica.History(ctx, p)
 }
 
 func (n *node) notFormed() error {

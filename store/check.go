@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -81,9 +82,17 @@ func Refuse(group []Write, outcomes []Outcome, refused int) {
 	cause := outcomes[refused].Err
 	for i := range group {
 		if i != refused {
-			outcomes[i] = Outcome{Err: muster.Errorf(cause.Code, "%s was not written, since its group was refused: %s", group[i].subject(), cause.Text)}
+			outcomes[i] = Outcome{Err: muster.Errorf(cause.Code, "%s%s%s", group[i].subject(), bystander, cause.Text)}
 		}
 	}
+}
+
+const bystander = " was not written, since its group was refused: "
+
+// Bystander reports whether a write was refused only because another one of its group
+// was.
+func (o Outcome) Bystander(w Write) bool {
+	return o.Err != nil && strings.HasPrefix(o.Err.Text, w.subject()+bystander)
 }
 
 // Groups cuts writes into the runs that are applied all or none.
@@ -122,6 +131,26 @@ func Limit(limit int) int {
 		return MaxChanges
 	}
 	return limit
+}
+
+// Bounds returns p with every field set: what 0 stands for is spelled out.
+func (p Past) Bounds() Past {
+	most := MaxChanges
+	if p.Specs {
+		most = MaxSpecs
+	}
+	if p.Limit <= 0 || p.Limit > most {
+		p.Limit = most
+	}
+	if p.Before <= 0 {
+		p.Before = math.MaxInt64
+	}
+	return p
+}
+
+// Wants reports whether a change fits.
+func (p Past) Wants(c muster.Change) bool {
+	return (p.Before <= 0 || c.Rev < p.Before) && (p.Kind == "" || c.Kind == p.Kind) && (p.Name == "" || c.Name == p.Name)
 }
 
 // Check reports a member that no store can hold.

@@ -41,13 +41,14 @@ const (
 // Limits of one call.
 const (
 	MaxBatch   = 64   // writes per Apply
-	MaxChanges = 1000 // changes per answer of Changes
+	MaxChanges = 1000 // changes per answer of Changes and History
+	MaxSpecs   = 16   // the same of History with specifications
 )
 
 // Any in Write.Expect means that the write does not look at what is there.
 const Any int64 = -1
 
-// Store keeps the configuration, its history and the durable list of members.
+// Store keeps the configuration, its history, the durable list of members and leases.
 // All methods may be called concurrently, honour ctx, and never block for longer
 // than their own deadline (3 s) even if ctx has none.
 type Store interface {
@@ -65,6 +66,9 @@ type Store interface {
 	// Changes returns up to limit (at most MaxChanges) changes after a revision,
 	// in order and without gaps, or ErrCompacted.
 	Changes(ctx context.Context, after int64, limit int) ([]muster.Change, error)
+	// History looks backwards: the changes that fit, newest first, as far as the log
+	// still reaches.
+	History(ctx context.Context, p Past) (History, error)
 	// Snapshot returns all live documents at one revision.
 	Snapshot(ctx context.Context) (*Snapshot, error)
 
@@ -84,6 +88,8 @@ type Store interface {
 	// RemoveMember takes a member off the list. An absent one is no error.
 	RemoveMember(ctx context.Context, id muster.NodeID) error
 
+	Leases
+
 	// Close releases everything. Calls under way end with an error.
 	Close() error
 }
@@ -100,6 +106,21 @@ type Head struct {
 	muster.Position
 	Items     int64 `json:"items"`         // live documents
 	Compacted int64 `json:"compacted_rev"` // changes up to here are gone
+}
+
+// Past says which changes are wanted; a zero field wants all.
+type Past struct {
+	Kind   string // of documents
+	Name   string // of documents; only together with Kind
+	Before int64  // only older revisions than this one; 0 = from the newest on
+	Limit  int    // at most MaxChanges, or MaxSpecs; 0 = as many
+	Specs  bool   // with specifications, which are left out else
+}
+
+// History is an answer to a Past.
+type History struct {
+	Changes   []muster.Change `json:"changes"`
+	Compacted int64           `json:"compacted_rev"` // changes up to here are gone
 }
 
 // Snapshot is all live documents at one position, ordered by kind and name.

@@ -77,7 +77,7 @@ health over one HTTP port.`,
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.AddCommand(
 		a.serveCommand(), a.devCommand(),
-		a.statusCommand(), a.membersCommand(), a.whyCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.configCommand(), a.leaveCommand(), a.uiCommand(),
+		a.statusCommand(), a.membersCommand(), a.whyCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.configCommand(), a.leaseCommand(), a.leaveCommand(), a.uiCommand(),
 		a.cookieCommand(), a.keysCommand(), a.tokenCommand(), a.explainCommand(), a.versionCommand(),
 	)
 	root.InitDefaultHelpCmd()

@@ -26,7 +26,8 @@ func (a *app) configCommand() *cobra.Command {
   muster config set route/demo '{"weight":10}' --reason first`,
 	}
 	asGroup(cmd)
-	cmd.AddCommand(a.configGetCommand(), a.configSetCommand(), a.configListCommand(), a.configDeleteCommand(), a.configTraceCommand(), a.configDriftCommand())
+	cmd.AddCommand(a.configGetCommand(), a.configSetCommand(), a.configListCommand(), a.configDeleteCommand(), a.configEditCommand(),
+		a.configApplyCommand(), a.configLogCommand(), a.configDiffCommand(), a.configRollbackCommand(), a.configWatchCommand(), a.configTraceCommand(), a.configDriftCommand())
 	return cmd
 }
 

@@ -72,8 +72,13 @@ type fakeCluster struct {
 	streams  []iter.Seq2[client.Notice, error]
 	orders   []string
 	plan     muster.ReapPlan
+	leases   []muster.LeaseInfo
 	info     muster.ClusterInfo
 	statuses []func() (muster.Status, bool, error)
+	log      []muster.Change
+	gone     int64                             // revisions up to here are compacted
+	follow   []func() ([]muster.Change, error) // answers of Changes
+	batches  []client.Batch
 }
 
 func newFakeCluster() *fakeCluster {
@@ -85,6 +90,10 @@ func newFakeCluster() *fakeCluster {
 		info: muster.ClusterInfo{
 			ID: "cccccccc-cccc-4ccc-8ccc-cccccccccccc", Name: "demo", Size: 3, Members: 3, Formation: "promise", Expect: 3, Store: "sqlite",
 			HomeID: "11111111-1111-8111-8111-111111111111", HomeName: "n1", Epoch: 1, NodeID: "22222222-2222-8222-8222-222222222222", LocalNode: "n2", Accepted: []string{"9f3a41c0"},
+		},
+		leases: []muster.LeaseInfo{
+			{Name: "leader", HolderID: "22222222-2222-8222-8222-222222222222", Holder: "n2", Term: 1777636800000000, Since: day, ExpiresIn: 1.6},
+			{Name: "report", Term: 1777636800000007, Since: day},
 		},
 		plan: muster.ReapPlan{LeftAfter: 86400, DeadAfter: 259200, Size: 3, Most: 1, By: "n1", Members: []muster.Reapable{
 			{ID: n3.ID, Name: "n3", State: n3.State, SeenAt: day, Due: day.Add(72 * time.Hour), Reason: "dead for 2h5m0s; the limit is 72h0m0s"},
@@ -228,6 +237,10 @@ func (c *fakeCluster) putLocked(w client.Write) muster.Document {
 	doc.Kind, doc.Name, doc.Spec, doc.Rev, doc.Reason = w.Kind, w.Name, w.Spec, c.rev, w.Reason
 	doc.Generation++
 	doc.UpdatedBy, doc.UpdatedAt = "ada/1", time.Now()
+	c.log = append(c.log, muster.Change{
+		Rev: c.rev, Op: muster.OpPut, Kind: w.Kind, Name: w.Name, Spec: w.Spec, Generation: doc.Generation,
+		Actor: doc.UpdatedBy, Reason: w.Reason, Node: "11111111-1111-8111-8111-111111111111", At: doc.UpdatedAt,
+	})
 	c.docs[w.Kind+"/"+w.Name] = doc
 	return doc
 }
@@ -240,6 +253,7 @@ func (c *fakeCluster) ConfigDelete(_ context.Context, w client.Write) (int64, er
 	defer c.mu.Unlock()
 	c.rev++
 	c.heard(w)
+	c.log = append(c.log, muster.Change{Rev: c.rev, Op: muster.OpDelete, Kind: w.Kind, Name: w.Name, Generation: 9, Actor: "ada/1", Reason: w.Reason, At: time.Now()})
 	delete(c.docs, w.Kind+"/"+w.Name)
 	return c.rev, nil
 }
@@ -382,6 +396,19 @@ func (c *fakeCluster) Expel(ctx context.Context, name string, o client.ExpelOrde
 func (c *fakeCluster) Readmit(_ context.Context, name, reason string) (int64, error) {
 	c.orders = append(c.orders, "readmit "+name+" "+reason)
 	return 9, nil
+}
+
+func (c *fakeCluster) Leases(context.Context) ([]muster.LeaseInfo, error) { return c.leases, nil }
+
+func (c *fakeCluster) ReleaseLease(_ context.Context, name, reason string) error {
+	for i := range c.leases {
+		if c.leases[i].Name == name {
+			c.leases[i].HolderID, c.leases[i].Holder = "", ""
+			c.orders = append(c.orders, "release "+name+": "+reason)
+			return nil
+		}
+	}
+	return muster.Errorf(muster.CodeNotFound, "no lease has the name %s", name)
 }
 
 func (c *fakeCluster) Reapable(context.Context) (muster.ReapPlan, error) { return c.plan, nil }

@@ -33,6 +33,11 @@ type cluster interface {
 	ConfigDelete(ctx context.Context, w client.Write) (int64, error)
 	Trace(ctx context.Context, rev int64) (muster.Trace, error)
 	Drift(ctx context.Context) (muster.Drift, error)
+	Changes(ctx context.Context, after int64, wait time.Duration) ([]muster.Change, error)
+	Revisions(ctx context.Context, p client.Past) (api.RevisionList, error)
+	Diff(ctx context.Context, s client.Span) (api.DocumentDiff, error)
+	Rollback(ctx context.Context, r client.Rollback) (api.ConfigOutcome, error)
+	Apply(ctx context.Context, b client.Batch) (api.ConfigOutcome, error)
 	EventPage(ctx context.Context, q client.EventQuery) (muster.EventPage, error)
 	Events(ctx context.Context, q client.EventQuery) iter.Seq2[client.Notice, error]
 	Keys(ctx context.Context) ([]muster.NodeKeys, error)
@@ -43,6 +48,8 @@ type cluster interface {
 	Expel(ctx context.Context, idOrName string, o client.ExpelOrder) (muster.Expulsion, error)
 	Readmit(ctx context.Context, idOrName, reason string) (int64, error)
 	Reapable(ctx context.Context) (muster.ReapPlan, error)
+	Leases(ctx context.Context) ([]muster.LeaseInfo, error)
+	ReleaseLease(ctx context.Context, name, reason string) error
 	Cluster(ctx context.Context) (muster.ClusterInfo, error)
 	Form(ctx context.Context) (muster.ClusterInfo, error)
 	Leave(ctx context.Context) error

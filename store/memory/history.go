@@ -10,6 +10,29 @@ import (
 	"github.com/musterhq/muster/store"
 )
 
+// History implements store.Store.
+func (s *Store) History(ctx context.Context, p store.Past) (store.History, error) {
+	if err := s.read(ctx, "History"); err != nil {
+		return store.History{}, err
+	}
+	defer s.data.mu.Unlock()
+	p = p.Bounds()
+	h := store.History{Changes: []muster.Change{}, Compacted: s.data.compacted}
+	for _, c := range slices.Backward(s.data.log) {
+		if len(h.Changes) == p.Limit {
+			break
+		}
+		if !p.Wants(c) {
+			continue
+		}
+		if !p.Specs {
+			c.Spec = nil
+		}
+		h.Changes = append(h.Changes, c)
+	}
+	return h, nil
+}
+
 // Compact forgets the changes up to a revision, for all connections.
 func (s *Store) Compact(ctx context.Context, upTo int64) error {
 	if err := s.read(ctx, "Compact"); err != nil {
@@ -56,4 +79,5 @@ func (s *Store) Wipe() {
 	d.cluster, d.snap, d.compacted = nil, nil, 0
 	d.setLog(nil, 0)
 	d.members = make(map[muster.NodeID]store.Member)
+	d.leases = make(map[string]store.Lease)
 }

@@ -52,11 +52,16 @@ type data struct {
 	compacted int64
 	requests  map[string]int64 // request id to revision
 	members   map[muster.NodeID]store.Member
+	leases    map[string]store.Lease
 }
 
 // New returns a store without a cluster.
 func New() *Store {
-	return &Store{data: &data{members: make(map[muster.NodeID]store.Member)}, done: make(chan struct{})}
+	return &Store{data: newData(), done: make(chan struct{})}
+}
+
+func newData() *data {
+	return &data{members: make(map[muster.NodeID]store.Member), leases: make(map[string]store.Lease)}
 }
 
 // Share returns another connection to the same data, with faults and an end of

@@ -21,11 +21,16 @@ func Handler(backend store.Store) http.Handler {
 		"GET " + Prefix + "cluster":         h.cluster,
 		"GET " + Prefix + "head":            h.head,
 		"GET " + Prefix + "changes":         h.changes,
+		"GET " + Prefix + "history":         h.history,
 		"GET " + Prefix + "snapshot":        h.snapshot,
 		"GET " + Prefix + "members":         h.members,
 		"PUT " + Prefix + "members":         h.putMember,
 		"DELETE " + Prefix + "members/{id}": h.removeMember,
 		"POST " + Prefix + "apply":          h.apply,
+		"GET " + Prefix + "leases":          h.leases,
+		"POST " + Prefix + "leases/acquire": h.claim(h.backend.Acquire),
+		"POST " + Prefix + "leases/renew":   h.claim(h.backend.Renew),
+		"POST " + Prefix + "leases/release": h.release,
 	} {
 		mux.HandleFunc(pattern, h.guarded(serve))
 	}
@@ -91,6 +96,24 @@ func ChangesQuery(r *http.Request) (after int64, limit int, err error) {
 		limit = store.MaxChanges
 	}
 	return after, min(limit, store.MaxChanges), nil
+}
+
+func (h handler) history(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	before, err := strconv.ParseInt(q.Get("before"), 10, 64)
+	if err != nil || before < 0 {
+		return muster.Errorf(muster.CodeBadRequest, "before: want a revision, got %q", muster.Printable(q.Get("before")))
+	}
+	limit, err := strconv.Atoi(q.Get("limit"))
+	if err != nil {
+		return muster.Errorf(muster.CodeBadRequest, "limit: want a number, got %q", muster.Printable(q.Get("limit")))
+	}
+	past := store.Past{Kind: q.Get("kind"), Name: q.Get("name"), Before: before, Limit: limit, Specs: q.Has("specs")}
+	answer, err := h.backend.History(r.Context(), past)
+	if err == nil {
+		writeJSON(w, http.StatusOK, answer)
+	}
+	return err
 }
 
 func (h handler) snapshot(w http.ResponseWriter, r *http.Request) error {

@@ -138,6 +138,14 @@ func (w *whole) Apply(ctx context.Context, writes []store.Write) ([]store.Outcom
 	return outcomes, err
 }
 
+func (w *whole) History(ctx context.Context, p store.Past) (store.History, error) {
+	h, err := w.Store.History(ctx, p)
+	for i := range h.Changes {
+		w.hide(&h.Changes[i])
+	}
+	return h, err
+}
+
 func (w *whole) Changes(ctx context.Context, after int64, limit int) ([]muster.Change, error) {
 	changes, err := w.Store.Changes(ctx, after, limit)
 	for i := range changes {

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -114,6 +115,15 @@ func (s *Store) Head(ctx context.Context) (store.Head, error) {
 func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]muster.Change, error) {
 	path := fmt.Sprintf("changes?after=%d&limit=%d", after, limit)
 	return ask(ctx, s, request{path: path, limit: maxChangesBody, stream: true}, decodeChanges)
+}
+
+// History returns changes backwards.
+func (s *Store) History(ctx context.Context, p store.Past) (store.History, error) {
+	q := url.Values{"before": {strconv.FormatInt(p.Before, 10)}, "limit": {strconv.Itoa(p.Limit)}, "kind": {p.Kind}, "name": {p.Name}}
+	if p.Specs {
+		q.Set("specs", "1")
+	}
+	return ask(ctx, s, request{path: "history?" + q.Encode(), limit: maxHistoryBody}, decodeJSON[store.History])
 }
 
 // Snapshot returns all live documents at one revision.

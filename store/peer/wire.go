@@ -23,6 +23,7 @@ const (
 	maxMembersBody  = 16 << 20
 	softChangesBody = 8 << 20 // the server ends an answer after this many bytes
 	maxChangesBody  = softChangesBody + 2*maxLine
+	maxHistoryBody  = store.MaxSpecs*maxLine + store.MaxChanges*(16<<10)
 	maxSnapshotBody = 1 << 30
 )
 

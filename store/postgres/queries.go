@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -121,6 +122,53 @@ func collectChanges(rows pgx.Rows, after int64) ([]muster.Change, error) {
 		return nil, store.ErrNoCluster
 	}
 	return changes, nil
+}
+
+// History implements store.Store. It reads backwards along the primary key, so that
+// the newest changes of all documents cost what they are.
+func (s *Store) History(ctx context.Context, p store.Past) (store.History, error) {
+	p = p.Bounds()
+	columns := changeColumns
+	if !p.Specs {
+		columns = strings.Replace(columns, " spec,", " null::text as spec,", 1)
+	}
+	var h store.History
+	err := s.read(ctx, "read the history", func(ctx context.Context, pool *pgxpool.Pool) error {
+		// One statement sees the log and what was compacted at one moment.
+		rows, err := pool.Query(ctx, `select h.compacted_rev, c.* from config_head h left join lateral (
+				select `+columns+` from config_change
+				where rev < $1 and ($2 = '' or kind = $2) and ($3 = '' or name = $3) order by rev desc limit $4) c on true
+			order by c.rev desc`, p.Before, p.Kind, p.Name, p.Limit)
+		if err != nil {
+			return err
+		}
+		h, err = collectHistory(rows)
+		return err
+	})
+	return h, err
+}
+
+func collectHistory(rows pgx.Rows) (store.History, error) {
+	defer rows.Close()
+	h := store.History{Changes: []muster.Change{}}
+	formed := false
+	for rows.Next() {
+		formed = true
+		var r changeRow
+		if err := rows.Scan(append([]any{&h.Compacted}, r.fields()...)...); err != nil {
+			return store.History{}, err
+		}
+		if r.rev != nil {
+			h.Changes = append(h.Changes, r.change())
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return store.History{}, err
+	}
+	if !formed {
+		return store.History{}, store.ErrNoCluster
+	}
+	return h, nil
 }
 
 // changeRow holds the columns of a change, which are null where there is none.

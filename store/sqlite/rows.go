@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster"
@@ -99,6 +100,47 @@ func readChanges(ctx context.Context, db queryer, after int64, limit int) ([]mus
 		return nil, store.ErrNoCluster
 	}
 	return changes, nil
+}
+
+// readHistory reads backwards along the primary key, so that the newest changes of
+// all documents cost what they are; those of one that has not changed for long cost
+// a walk to them. Like readChanges it is one statement.
+func readHistory(ctx context.Context, db queryer, p store.Past) (store.History, error) {
+	rows, err := db.QueryContext(ctx, `select h.compacted_rev, c.* from config_head h left join (
+			select `+withoutSpec(p)+` from config_change
+			where rev < ? and (? = '' or kind = ?) and (? = '' or name = ?) order by rev desc limit ?) c on true
+		order by c.rev desc`, p.Before, p.Kind, p.Kind, p.Name, p.Name, p.Limit)
+	if err != nil {
+		return store.History{}, err
+	}
+	defer rows.Close()
+	h := store.History{Changes: []muster.Change{}}
+	formed := false
+	for rows.Next() {
+		formed = true
+		var r changeRow
+		if err := rows.Scan(append([]any{&h.Compacted}, r.changeFields()...)...); err != nil {
+			return store.History{}, err
+		}
+		if r.rev.Valid {
+			h.Changes = append(h.Changes, r.change())
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return store.History{}, err
+	}
+	if !formed {
+		return store.History{}, store.ErrNoCluster
+	}
+	return h, nil
+}
+
+// withoutSpec is changeColumns, with null for specifications that nobody wants.
+func withoutSpec(p store.Past) string {
+	if p.Specs {
+		return changeColumns
+	}
+	return strings.Replace(changeColumns, " spec,", " null as spec,", 1)
 }
 
 // readSnapshot sees the head and the documents at one moment: it is one statement.

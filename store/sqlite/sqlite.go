@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/musterhq/muster"
 	"github.com/musterhq/muster/config"
@@ -12,7 +13,10 @@ import (
 )
 
 // Store is a config store in one file.
-type Store struct{ file *file }
+type Store struct {
+	file  *file
+	begun time.Time // the clock of leases runs on from here, whatever is set meanwhile
+}
 
 // Open opens the store in a file and creates it if there is none. A file that
 // cannot be used or is damaged is CodeDataDir, one that a newer version has
@@ -22,7 +26,7 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{file: f}, nil
+	return &Store{file: f, begun: time.Now()}, nil
 }
 
 // Kind returns store.KindSQLite.
@@ -123,6 +127,16 @@ func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]muster.C
 		return err
 	})
 	return changes, err
+}
+
+// History implements store.Store.
+func (s *Store) History(ctx context.Context, p store.Past) (store.History, error) {
+	var h store.History
+	err := s.file.call(ctx, "read the history", func(ctx context.Context) (err error) {
+		h, err = readHistory(ctx, s.file.readers, p.Bounds())
+		return err
+	})
+	return h, err
 }
 
 // Snapshot implements store.Store.

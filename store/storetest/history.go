@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -38,6 +39,63 @@ func changesArePaged(t *testing.T, s store.Store) {
 	if got := len(History(t, s, 7)); got != total {
 		t.Errorf("%d changes in pages of 7, want %d", got, total)
 	}
+}
+
+// historyReadsBackwards compares what History answers with the log.
+func historyReadsBackwards(t *testing.T, s store.Store) {
+	if _, err := s.History(t.Context(), store.Past{}); !errors.Is(err, store.ErrNoCluster) {
+		t.Errorf("before Form: %v", err)
+	}
+	Form(t, s)
+	if h, err := s.History(t.Context(), store.Past{}); err != nil || len(h.Changes) != 0 || h.Compacted != 0 {
+		t.Errorf("of nothing: %+v, %v", h, err)
+	}
+	for i := range 30 {
+		MustApply(t, s, Put("k"+strconv.Itoa(i%3), "n"+strconv.Itoa(i%5), strconv.Itoa(i)))
+	}
+	MustApply(t, s, Delete("k0", "n0"))
+	log := History(t, s, 100)
+	for _, p := range []store.Past{
+		{}, {Limit: 7}, {Before: 12}, {Before: 12, Limit: 1}, {Before: 1}, {Before: 99}, {Kind: "k1"}, {Kind: "k1", Name: "n1"}, {Kind: "none"},
+		{Kind: "k0", Name: "n0", Before: 16, Limit: 2}, {Specs: true}, {Kind: "k0", Name: "n0", Specs: true, Limit: 1}, {Limit: -1}, {Limit: 99999},
+	} {
+		h, err := s.History(t.Context(), p)
+		if err != nil {
+			t.Fatalf("%+v: %v", p, err)
+		}
+		diff(t, fmt.Sprintf("the history of %+v", p), backwards(log, p), h.Changes)
+	}
+	if c, ok := s.(compacter); ok {
+		if err := c.Compact(t.Context(), 25); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := s.History(t.Context(), store.Past{Kind: "k1"}); err != nil || h.Compacted != 25 || len(h.Changes) != 2 {
+			t.Errorf("after compaction to 25: %+v, %v", h, err)
+		}
+	}
+}
+
+// backwards is what History must make of a log.
+func backwards(log []muster.Change, p store.Past) []muster.Change {
+	most := p.Limit
+	if most <= 0 || most > store.MaxChanges {
+		most = store.MaxChanges
+	}
+	if p.Specs {
+		most = min(most, store.MaxSpecs)
+	}
+	fit := []muster.Change{}
+	for _, c := range slices.Backward(log) {
+		older := p.Before == 0 || c.Rev < p.Before
+		if !older || p.Kind != "" && p.Kind != c.Kind || p.Name != "" && p.Name != c.Name || len(fit) == most {
+			continue
+		}
+		if !p.Specs {
+			c.Spec = nil
+		}
+		fit = append(fit, c)
+	}
+	return fit
 }
 
 // snapshotEqualsReplay makes a random history and compares what the store holds

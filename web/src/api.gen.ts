@@ -123,6 +123,52 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who holds which lease?
+         * @description A lease lets one node at a time do something; the holder of `leader` leads
+         *     the cluster. Leases are kept in the config store and end by its clock; while
+         *     it is down the answer is 503.
+         */
+        get: operations["listLeases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{name}:release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let the holder of a lease step down
+         * @description Ask any node; it passes the order on to the holder, which ends what it does
+         *     under the lease, frees it, and stays out of the way for one lease time, so
+         *     that another node takes it. A free lease is left as it is. A holder that
+         *     cannot be told is 503 `peer-unreachable`; if it is gone, the lease ends by
+         *     itself.
+         */
+        post: operations["releaseLease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -474,6 +520,122 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/config:apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write several documents, all or none
+         * @description Up to 64 documents in one revision each, side by side, or nothing at all:
+         *     the first item that is refused ends the batch, and the problem names it.
+         *     Each item says what it replaces (`if_rev`, `if_absent` or `force`); without
+         *     one 428, on a conflict 412 with the current document.
+         *
+         *     With `dry_run` everything is checked against the configuration that this
+         *     node serves, and the outcome is shown; nothing is written.
+         */
+        post: operations["applyConfig"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/revisions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The history of the configuration, newest first
+         * @description Who changed which document, when, why and through which node, without the
+         *     specifications. It needs the config store. 410 `compacted` when everything
+         *     before `before` is gone from the log.
+         */
+        get: operations["listRevisions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/revisions/{rev}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One change, with its specification
+         * @description 410 `compacted` when the log no longer reaches back that far.
+         */
+        get: operations["getRevision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/revisions/{rev}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A document at two revisions
+         * @description The document of this revision, or the one that `kind` and `name` name. Without
+         *     `to`: before and after this revision. With it: at this revision and at that
+         *     one, whichever is older. 410 `compacted` when the log no longer says.
+         */
+        get: operations["diffRevision"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/revisions/{rev}:rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore a document as it was at a revision
+         * @description Makes a new revision; the history stays as it is. The document is the one of
+         *     this revision, or the one that `kind` and `name` name. Where there was none,
+         *     it is deleted. A condition is required: `If-Match` with the ETag of the
+         *     present document or `*`, `If-None-Match: *` if there is none now. A document
+         *     that is as it was already is left alone.
+         *
+         *     Kinds that need the role admin need it here too.
+         */
+        post: operations["rollbackRevision"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/changes": {
         parameters: {
             query?: never;
@@ -725,8 +887,11 @@ export interface components {
             mode: string;
             /** @enum {string} */
             state: "starting" | "forming" | "joining" | "syncing" | "ready" | "draining" | "expelled";
+            /** @description This node holds the lease `leader` now, by its own clock. */
             is_leader: boolean;
+            /** @description Who holds it, as far as this node knows; empty while nobody does, then `no-leader` is among the problems. */
             leader_id: string;
+            /** @description The leader's endpoint. */
             leader_address?: string;
             config?: components["schemas"]["ConfigStatus"];
             store?: components["schemas"]["StoreStatus"];
@@ -903,6 +1068,28 @@ export interface components {
             local_node: string;
             /** @description Key ids of the cookies that the node accepts; the first one signs and dials. */
             accepted: string[];
+        };
+        LeaseList: {
+            leases: components["schemas"]["LeaseInfo"][];
+        };
+        LeaseInfo: {
+            name: string;
+            /** @description Node id of the holder; empty while nobody holds it. */
+            holder_id: string;
+            /** @description Name of that node. */
+            holder: string;
+            /**
+             * Format: int64
+             * @description Of this holder or the last one; only grows.
+             */
+            term: number;
+            /**
+             * Format: date-time
+             * @description When it was taken, by the clock of the config store.
+             */
+            since: string;
+            /** @description Seconds until it ends, unless the holder prolongs it. */
+            expires_in: number;
         };
         /** @description What would be reaped from the durable member list. */
         ReapPlan: {
@@ -1109,6 +1296,96 @@ export interface components {
             request_id: string;
             /** Format: date-time */
             at: string;
+        };
+        RevisionList: {
+            /** @description Without `spec`. */
+            revisions: components["schemas"]["Change"][];
+            /**
+             * Format: int64
+             * @description The `before` of the next page; 0 on the last.
+             */
+            next: number;
+            /**
+             * Format: int64
+             * @description The revision this node serves.
+             */
+            rev: number;
+            /**
+             * Format: int64
+             * @description Changes up to this revision are gone from the log.
+             */
+            compacted_rev: number;
+        };
+        /** @description A document as it was at a revision. */
+        DocumentAt: {
+            /**
+             * Format: int64
+             * @description The revision that is looked at.
+             */
+            at: number;
+            exists: boolean;
+            spec?: components["schemas"]["Spec"];
+            /**
+             * Format: int64
+             * @description The change that made it so; 0 if there was none.
+             */
+            rev: number;
+            /** Format: date-time */
+            updated_at: string;
+            updated_by: string;
+            reason: string;
+        };
+        DocumentDiff: {
+            kind: string;
+            name: string;
+            from: components["schemas"]["DocumentAt"];
+            to: components["schemas"]["DocumentAt"];
+            /** @description Nothing differs but perhaps the revision. */
+            equal: boolean;
+        };
+        ConfigBatch: {
+            items: components["schemas"]["ConfigItem"][];
+        };
+        /** @description One write. Exactly one of `if_rev`, `if_absent` and `force` says what it replaces. */
+        ConfigItem: {
+            /**
+             * @default put
+             * @enum {string}
+             */
+            op: "put" | "delete";
+            kind: string;
+            name: string;
+            spec?: components["schemas"]["Spec"];
+            /**
+             * Format: int64
+             * @description Only if the document is at this revision.
+             */
+            if_rev?: number;
+            /** @description Only if there is no such document. */
+            if_absent?: boolean;
+            /** @description Whatever is there. */
+            force?: boolean;
+        };
+        ConfigOutcome: {
+            /** @description Nothing was written. */
+            dry_run: boolean;
+            /**
+             * Format: int64
+             * @description The revision after the last of the items; of a dry run, the one that this node serves.
+             */
+            rev: number;
+            items: components["schemas"]["ConfigResult"][];
+        };
+        ConfigResult: {
+            kind: string;
+            name: string;
+            /** @description `created`, `changed`, `deleted` or `unchanged`; of a dry run, what would become of it. */
+            outcome: string;
+            /**
+             * Format: int64
+             * @description The revision of this change; of a dry run or an unchanged document, the one that is there now, or 0.
+             */
+            rev: number;
         };
         ChangeList: {
             changes: components["schemas"]["Change"][];
@@ -1402,6 +1679,14 @@ export interface components {
         KindPath: components["schemas"]["Name"];
         /** @description The name of the document. */
         NamePath: components["schemas"]["Name"];
+        /** @description A revision. */
+        RevisionPath: number;
+        /** @description The kind of another document than the one of this revision. */
+        KindQuery: string;
+        /** @description Its name. */
+        NameQuery: string;
+        /** @description `true`: check everything and show the outcome, write nothing. */
+        DryRun: string;
         /** @description How long the answer may be held back, as a duration: `30s`, `1m30s`. At most `5m`. */
         Wait: string;
         /** @description How many to answer at most. */
@@ -1427,8 +1712,6 @@ export interface components {
          *     the answer has `Muster-Wait: partial`.
          */
         WaitFor: string;
-        /** @description The number of the revision. */
-        RevisionPath: number;
         /** @description Only members of this region. */
         RegionFilter: string;
         /** @description Only members of this zone. */
@@ -1631,6 +1914,52 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["MemberList"];
                 };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    listLeases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The leases that were ever taken, ordered by name. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseList"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    releaseLease: {
+        parameters: {
+            query?: {
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+            };
+            header?: never;
+            path: {
+                /** @description The name of the lease. */
+                name: components["schemas"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The holder that was has given it up. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Failed"];
         };
@@ -2169,6 +2498,164 @@ export interface operations {
             default: components["responses"]["Failed"];
         };
     };
+    applyConfig: {
+        parameters: {
+            query?: {
+                /** @description `true`: check everything and show the outcome, write nothing. */
+                dry_run?: components["parameters"]["DryRun"];
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+            };
+            header?: {
+                /** @description Any text up to 200 bytes, chosen by the caller. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfigBatch"];
+            };
+        };
+        responses: {
+            /** @description All of it was written, or would be. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConfigOutcome"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    listRevisions: {
+        parameters: {
+            query?: {
+                /** @description Only older revisions; the `next` of the previous answer. */
+                before?: number;
+                /** @description Only documents of this kind. */
+                kind?: string;
+                /** @description Only the document of this name, together with `kind`. */
+                name?: string;
+                /** @description How many to answer at most. */
+                limit?: components["parameters"]["Limit"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The changes, newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RevisionList"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    getRevision: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A revision. */
+                rev: components["parameters"]["RevisionPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The change. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Change"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    diffRevision: {
+        parameters: {
+            query?: {
+                /** @description The revision to compare with. */
+                to?: number;
+                /** @description The kind of another document than the one of this revision. */
+                kind?: components["parameters"]["KindQuery"];
+                /** @description Its name. */
+                name?: components["parameters"]["NameQuery"];
+            };
+            header?: never;
+            path: {
+                /** @description A revision. */
+                rev: components["parameters"]["RevisionPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Both states. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DocumentDiff"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
+    rollbackRevision: {
+        parameters: {
+            query?: {
+                /** @description The kind of another document than the one of this revision. */
+                kind?: components["parameters"]["KindQuery"];
+                /** @description Its name. */
+                name?: components["parameters"]["NameQuery"];
+                /** @description `true`: check everything and show the outcome, write nothing. */
+                dry_run?: components["parameters"]["DryRun"];
+                /** @description Why; kept in the history. */
+                reason?: components["parameters"]["Reason"];
+            };
+            header?: {
+                /** @description The ETag of the document that is to be replaced. */
+                "If-Match"?: components["parameters"]["IfMatch"];
+                /** @description `*`: only if there is no such document now. */
+                "If-None-Match"?: string;
+                /** @description Any text up to 200 bytes, chosen by the caller. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description A revision. */
+                rev: components["parameters"]["RevisionPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is restored, or would be. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConfigOutcome"];
+                };
+            };
+            default: components["responses"]["Failed"];
+        };
+    };
     listChanges: {
         parameters: {
             query?: {
@@ -2202,7 +2689,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description The number of the revision. */
+                /** @description A revision. */
                 rev: components["parameters"]["RevisionPath"];
             };
             cookie?: never;
