@@ -77,6 +77,7 @@ long: ## What is too slow for every change: 500 x kill -9, 1,000 random starts o
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 30m -v -run 'DoNoHarm|EndlessBody|BadLogins' ./internal/e2e
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'SimulatedNodesThatExpect|SimulatedHealthyCluster' ./server
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'PartitionOfAnyLength|ComersAndGoers' ./server
+	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'LostHints|DigestsAlone' ./server
 	MUSTER_LONG=1 $(GO) test -vet=off -count=1 -timeout 60m -v -run 'IdleNodes' ./internal/e2e
 	$(MAKE) sim N=1000
 

@@ -99,7 +99,7 @@ type DriftMember struct {
 	Source     string   `json:"source"`         // store, peer, mirror; empty before its first sync
 	Store      string   `json:"store_state"`    // fresh, stale, diverged, unknown
 	Behind     int64    `json:"behind"`         // revisions
-	BehindFor  float64  `json:"behind_seconds"` // at most
+	BehindFor  float64  `json:"behind_seconds"` // as far as the answering node knows
 	Diverged   bool     `json:"diverged"`       // its history is another one, or that of the store
 	Damaged    bool     `json:"damaged"`        // same history, other documents
 	Difference string   `json:"difference"`     // in words; empty: none

@@ -116,7 +116,7 @@ func (r *Replica) Contradicts(at muster.Position) bool {
 func (r *Replica) PassedSince(rev int64) (time.Time, bool) { return r.copy.marks.since(rev) }
 
 // Head returns what this node says about its copy.
-func (r *Replica) Head() Head { return r.headAt(0) }
+func (r *Replica) Head() Head { return r.headAt(unasked) }
 
 // Heads asks members where they stand, and what they know of a revision. Those that do
 // not answer are absent.

@@ -122,6 +122,7 @@ func TestFootprintTellsTheWay(t *testing.T) {
 			t.Errorf("the writer: %+v", m)
 		}
 		way(muster.WayWrite, b.write("b", `1`).Rev)
+		time.Sleep(10 * time.Millisecond) // answers to hints carry digests
 		w.lose(everything)
 		if m := way(muster.WayStore, a.write("a", `2`).Rev); m.Source != "store" {
 			t.Errorf("pulled from %s", m.Source)

@@ -73,7 +73,7 @@ func (r *Replica) serveSnapshot(w http.ResponseWriter, _ *http.Request) error {
 
 // serveHead says where this node stands; ?rev=N&wait=5s waits for a revision.
 func (r *Replica) serveHead(w http.ResponseWriter, req *http.Request) error {
-	rev := int64(0)
+	rev := int64(unasked)
 	if text := req.URL.Query().Get("wait"); text != "" {
 		wait, err := time.ParseDuration(text)
 		asked, err2 := strconv.ParseInt(req.URL.Query().Get("rev"), 10, 64)
@@ -97,7 +97,7 @@ func (r *Replica) headAt(rev int64) Head {
 		Source: s.Source, Store: s.StoreState, Since: s.Since.UTC(),
 	}
 	view := r.View()
-	if view == nil || rev <= 0 {
+	if view == nil || rev < 0 {
 		return h
 	}
 	h.Chain, _ = r.copy.chainAt(view, rev)

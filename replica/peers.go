@@ -124,13 +124,16 @@ type Head struct {
 	Passed time.Duration `json:"passed_ns,omitempty"`
 }
 
+// unasked is the revision of a question that is about none.
+const unasked = -1
+
 // askPeer asks a peer where it stands; the digests of both sides travel along. A
 // wait lets the peer answer once it serves rev, or after that time.
 func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait time.Duration) (Head, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout+wait)
 	defer cancel()
 	path := headPath
-	if rev > 0 || wait > 0 {
+	if rev != unasked {
 		path += fmt.Sprintf("?rev=%d&wait=%s", rev, wait)
 	}
 	var head Head
@@ -142,6 +145,6 @@ func (r *Replica) askPeer(ctx context.Context, id muster.NodeID, rev int64, wait
 
 // askDigest exchanges digests with a peer.
 func (r *Replica) askDigest(ctx context.Context, id muster.NodeID) error {
-	_, err := r.askPeer(ctx, id, 0, 0)
+	_, err := r.askPeer(ctx, id, unasked, 0)
 	return err
 }

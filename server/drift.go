@@ -141,7 +141,8 @@ func (v comparison) member(m muster.Member) muster.DriftMember {
 	return d
 }
 
-// behindFor is how long somebody has served more than a revision, at most.
+// behindFor is how long this node has served more than a revision; or, if it does not,
+// how long anybody has.
 func (v comparison) behindFor(rev int64) time.Duration {
 	if since, ok := v.replica.PassedSince(rev); ok {
 		return max(0, v.now.Sub(since))

@@ -96,6 +96,12 @@ func configuration() []mutant {
 			file: "server/roster.go", old: "r.gone() || r.left.Load()", new: "r.gone()",
 			pkg: "./server", run: "TestSimulatedReapingTakesTheGoneByTheirAge",
 		},
+	}
+}
+
+// configMutants are those of the way of a change to all members.
+func configMutants() []mutant {
+	return []mutant{
 		{
 			rule: "a member confirms by its chain, not by its revision",
 			file: "replica/confirm.go", old: "return h.Chain == at.Chain", new: "return true",
@@ -134,7 +140,7 @@ func TestATestNoticesEveryBrokenRule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range mutants() {
+	for _, m := range append(mutants(), configMutants()...) {
 		t.Run(m.rule, func(t *testing.T) {
 			m.survives(t, root)
 		})

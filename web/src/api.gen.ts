@@ -1486,7 +1486,7 @@ export interface components {
              * @description Revisions.
              */
             behind: number;
-            /** @description For how long, at most. */
+            /** @description For how long, as far as the answering node knows. */
             behind_seconds: number;
             /** @description Its history is another one, or the store's is. */
             diverged: boolean;
