@@ -168,3 +168,37 @@ type direct struct{ handler http.Handler }
 func (d direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	return serveInMemory(new(sync.WaitGroup), d.handler, req)
 }
+
+// TestLeasesAreForTheNodeThatAsks: a member cannot take, prolong or free a lease in the
+// name of another one.
+func TestLeasesAreForTheNodeThatAsks(t *testing.T) {
+	t.Parallel()
+	const honest, liar = muster.NodeID("aaaaaaaa-0000-8000-8000-000000000000"), muster.NodeID("bbbbbbbb-0000-8000-8000-000000000000")
+	from := honest
+	data := memory.New()
+	r, stop := runWith(t, func(cfg *replica.Config) {
+		cfg.Store = data
+		cfg.Caller = func(context.Context) (muster.NodeID, bool) { return from, true }
+	})
+	defer stop()
+	handler := peer.Handler(r.Backend())
+	s := peer.New(peer.Config{Targets: func() []peer.Target {
+		return []peer.Target{{ID: "home", Transport: direct{handler}}}
+	}})
+	claim := store.Claim{Name: "work", Holder: honest, TTL: store.MaxTTL}
+	held, err := s.Acquire(t.Context(), claim)
+	if err != nil || !held.HeldBy(claim) {
+		t.Fatalf("its own: %+v, %v", held, err)
+	}
+	from, claim.Term = liar, held.Term
+	_, acquireErr := s.Acquire(t.Context(), claim)
+	_, renewErr := s.Renew(t.Context(), claim)
+	for verb, err := range map[string]error{"acquire": acquireErr, "renew": renewErr, "release": s.Release(t.Context(), claim)} {
+		if err == nil || !contains(err, "in the name of") {
+			t.Errorf("%s for another node: got %v, want a refusal", verb, err)
+		}
+	}
+	if list, err := s.Leases(t.Context()); err != nil || len(list) != 1 || !list[0].HeldBy(claim) || !list[0].Expires.Equal(held.Expires) {
+		t.Errorf("after that: %+v, %v", list, err)
+	}
+}

@@ -66,7 +66,9 @@ func addressOf(members []muster.Member, id muster.NodeID) string {
 	return ""
 }
 
-// size is the durable size of the cluster.
+// size is the durable size of the cluster: members that left for a restart count,
+// and so does one that has just joined and whose row is on its way. Expelled ones
+// do not.
 func (n *node) size() int {
 	if n.state.Cluster().ID == "" {
 		return n.cfg.BootstrapExpect

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,6 +39,9 @@ func TestWatchGoesOnOverRestartsAndNamesGaps(t *testing.T) {
 		}
 		if got := strings.Join(revs, " "); code != 0 || got != "1 3 6" || !strings.Contains(term.out.String(), `"<&>"`) {
 			t.Errorf("exit %d, revisions %s:\n%s", code, got, term.out)
+		}
+		if want := []int64{0, 2, 2, 2, 3, 5}; !slices.Equal(term.cluster.afters, want) {
+			t.Errorf("asked for what came after %v, want %v", term.cluster.afters, want)
 		}
 		said := term.err.String()
 		for _, want := range []string{"waiting for", "is back", "revisions 4 to 5 are gone"} {

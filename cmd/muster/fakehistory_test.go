@@ -13,9 +13,10 @@ import (
 	"github.com/musterhq/muster/client"
 )
 
-func (c *fakeCluster) Changes(context.Context, int64, time.Duration) ([]muster.Change, error) {
+func (c *fakeCluster) Changes(_ context.Context, after int64, _ time.Duration) ([]muster.Change, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.afters = append(c.afters, after)
 	next := c.follow[0]
 	c.follow = c.follow[1:]
 	return next()

@@ -79,6 +79,7 @@ type fakeCluster struct {
 	gone     int64                             // revisions up to here are compacted
 	follow   []func() ([]muster.Change, error) // answers of Changes
 	batches  []client.Batch
+	afters   []int64 // what Changes was asked for
 }
 
 func newFakeCluster() *fakeCluster {
@@ -252,8 +253,8 @@ func (c *fakeCluster) ConfigDelete(_ context.Context, w client.Write) (int64, er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rev++
-	c.heard(w)
 	c.log = append(c.log, muster.Change{Rev: c.rev, Op: muster.OpDelete, Kind: w.Kind, Name: w.Name, Generation: 9, Actor: "ada/1", Reason: w.Reason, At: time.Now()})
+	c.heard(w)
 	delete(c.docs, w.Kind+"/"+w.Name)
 	return c.rev, nil
 }

@@ -18,10 +18,23 @@ type mutant struct {
 	pkg, run string // whose test must fail, and which
 }
 
-// The rules that keep a cluster whole. To try another one: change the product by
-// hand and run its tests; if nothing fails, a test is missing.
-func mutants() []mutant {
+// mutants are the rules to take away. To try another one: change the product by hand
+// and run its tests; if nothing fails, a test is missing.
+func mutants() []mutant { return append(membership(), configuration()...) }
+
+// membership is what keeps a cluster whole.
+func membership() []mutant {
 	return []mutant{
+		{
+			rule: "the holder of a lease stops before the store lets another one begin",
+			file: "lease/contender.go", old: "return c.claim.TTL - c.claim.TTL/10", new: "return c.claim.TTL + c.claim.TTL/10",
+			pkg: "./lease", run: "TestNeverTwoUnderRandomFaults",
+		},
+		{
+			rule: "a node takes leases for itself only",
+			file: "replica/backend.go", old: "!ok || from != c.Holder", new: "!ok",
+			pkg: "./replica", run: "TestLeasesAreForTheNodeThatAsks",
+		},
 		{
 			rule: "a dead member is asked for an exchange of state again and again",
 			file: "gossip/heal.go", old: "h.start(ctx, &exchanges, h.next())", new: "_ = h.next()",
@@ -72,6 +85,12 @@ func mutants() []mutant {
 			file: "server/reap.go", old: "case 2*healthy <= len(s.rows):", new: "case false:",
 			pkg: "./server", run: "TestSimulatedPartitionReapsNobodyOnTheSmallSide",
 		},
+	}
+}
+
+// configuration is what keeps its documents whole.
+func configuration() []mutant {
+	return []mutant{
 		{
 			rule: "no heartbeat follows a good-bye",
 			file: "server/roster.go", old: "r.gone() || r.left.Load()", new: "r.gone()",

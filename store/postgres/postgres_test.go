@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,9 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// migrationNames are all migrations of the database, in order.
+var migrationNames = []string{"init", "lease"}
+
 func TestManyNodesMigrateAndFormOnce(t *testing.T) {
 	t.Parallel()
 	dsn := server.Database(t)
@@ -60,8 +64,10 @@ func TestManyNodesMigrateAndFormOnce(t *testing.T) {
 			t.Errorf("node %d formed %+v, node 0 %+v", i, c, formed[0])
 		}
 	}
-	if n := strings.Count(log.String(), "migrated the database"); n != 1 {
-		t.Errorf("%d nodes migrated, want 1:\n%s", n, log.String())
+	for _, name := range migrationNames {
+		if n := strings.Count(log.String(), "name="+name+"\n"); n != 1 {
+			t.Errorf("%d nodes ran the migration %s, want 1:\n%s", n, name, log.String())
+		}
 	}
 }
 
@@ -167,8 +173,8 @@ func TestMigratingByHandIsPossible(t *testing.T) {
 	dsn := server.Database(t)
 	s := open(t, postgres.Config{DSN: dsn, ManualMigration: true})
 	_, err := s.Cluster(t.Context())
-	wantError(t, err, want{muster.CodeStoreSchema, "lacks 1 migration", "migrate --apply"})
-	if pending, err := s.Pending(t.Context()); err != nil || len(pending) != 1 || pending[0] != "0001_init" {
+	wantError(t, err, want{muster.CodeStoreSchema, "lacks 2 migrations", "migrate --apply"})
+	if pending, err := s.Pending(t.Context()); err != nil || !slices.Equal(pending, []string{"0001_init", "0002_lease"}) {
 		t.Errorf("pending: got %q, %v", pending, err)
 	}
 	for range 2 {
