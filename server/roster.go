@@ -16,6 +16,7 @@ import (
 const (
 	heartbeatEvery = 10 * time.Second // a row older than three of these is not fresh
 	retryEvery     = time.Second      // after a failed heartbeat
+	readEvery      = 3                // heartbeats: who comes, goes or is struck off pokes
 	rosterTimeout  = 2 * time.Second
 )
 
@@ -56,33 +57,36 @@ func (r *roster) poke() {
 }
 
 func (r *roster) run(ctx context.Context) error {
+	beats := 0 // since the list was read
 	for ctx.Err() == nil {
 		next := heartbeatEvery
-		err := r.refresh(ctx)
+		err := r.refresh(ctx, beats%readEvery == 0)
+		beats++
 		if err != nil {
 			r.log.DebugContext(ctx, "member list not refreshed", "error", err)
 		}
 		if err != nil || r.incomplete() {
-			next = retryEvery
+			next, beats = retryEvery, 0
 		}
 		select {
 		case <-ctx.Done():
 		case <-r.wake:
+			beats = 0
 		case <-time.After(next):
 		}
 	}
 	return nil
 }
 
-// refresh writes this node's row and reads the list.
-func (r *roster) refresh(ctx context.Context) error {
+// refresh writes this node's row and, if asked to, reads the list.
+func (r *roster) refresh(ctx context.Context, read bool) error {
 	table := r.table()
 	if table == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
-	if err := r.beat(ctx, table); err != nil {
+	if err := r.beat(ctx, table); err != nil || !read {
 		return err
 	}
 	rows, err := table.Members(ctx)
