@@ -57,6 +57,9 @@ func (e Ears) Asked(id muster.NodeID, now time.Time)          { e.h.asked(id, no
 func (e Ears) Answered(id muster.NodeID, now time.Time)       { e.h.answered(id, now) }
 func (e Ears) Missed(id muster.NodeID, now time.Time)         { e.h.missed(id, now) }
 func (e Ears) MayAccuse(id muster.NodeID, now time.Time) bool { return e.h.mayAccuse(id, now) }
+func (e Ears) MayTell(id muster.NodeID, death bool, now time.Time) bool {
+	return e.h.mayTell(id, death, now)
+}
 func (e Ears) State(now time.Time, others int, excused func(muster.NodeID) bool) (Hearing, time.Time) {
 	return e.h.state(now, others, excused)
 }

@@ -50,6 +50,7 @@ type hearing struct {
 	answer time.Time                   // when the last probe was answered in time
 	quiet  time.Time                   // no accusations before
 	pinged map[muster.NodeID]time.Time // when each member was asked first of those times that it left unanswered
+	told   map[muster.NodeID]bool      // whose suspicion was let out since it last answered: it could refute it
 	silent map[muster.NodeID]bool      // who has not answered in time since answer
 	last   []outcome                   // the last probes, oldest first
 	late   time.Time                   // since when most probes are lost; zero: they are not
@@ -62,7 +63,7 @@ type outcome struct {
 }
 
 func newHearing(probe time.Duration) *hearing {
-	return &hearing{probe: probe, pinged: map[muster.NodeID]time.Time{}, silent: map[muster.NodeID]bool{}}
+	return &hearing{probe: probe, pinged: map[muster.NodeID]time.Time{}, told: map[muster.NodeID]bool{}, silent: map[muster.NodeID]bool{}}
 }
 
 // begin is called when this node begins to probe.
@@ -88,6 +89,7 @@ func (h *hearing) answered(id muster.NodeID, now time.Time) {
 	defer h.mu.Unlock()
 	h.answer = now
 	delete(h.pinged, id)
+	delete(h.told, id)
 	clear(h.silent)
 	h.noteLocked(outcome{id, false}, now)
 }
@@ -134,6 +136,7 @@ func (h *hearing) forget(id muster.NodeID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.pinged, id)
+	delete(h.told, id)
 	delete(h.silent, id)
 }
 
@@ -144,6 +147,20 @@ func (h *hearing) mayAccuse(id muster.NodeID, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.soundLocked(now) && !h.pinged[id].After(h.word)
+}
+
+// mayTell reports whether a suspicion or the death of a member may be told now. A
+// death is told of members only whose suspicion was: they could have refuted it.
+func (h *hearing) mayTell(id muster.NodeID, death bool, now time.Time) bool {
+	if !h.mayAccuse(id, now) {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !death {
+		h.told[id] = true
+	}
+	return h.told[id]
 }
 
 func (h *hearing) soundLocked(now time.Time) bool {

@@ -202,3 +202,23 @@ func TestStateThatGoesOutBlamesNobody(t *testing.T) {
 		t.Errorf("the peer itself is told %x, want what this node holds of it: it alone can refute it", got)
 	}
 }
+
+func TestADeathIsToldOnlyOfWhoseSuspicionWasTold(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	ears := gossip.NewEars(time.Second)
+	ears.Begin(now)
+	ears.Asked("x", now)
+	ears.Heard(now.Add(time.Second)) // somebody else answers
+	later := now.Add(2 * time.Second)
+	if ears.MayTell("x", true, later) {
+		t.Error("a death is told before the suspicion, which nobody could refute")
+	}
+	if !ears.MayTell("x", false, later) || !ears.MayTell("x", true, later) {
+		t.Error("a suspicion, and the death after it, are kept back")
+	}
+	ears.Answered("x", later)
+	if ears.MayTell("x", true, later) {
+		t.Error("a death is told of a member that has answered since it was suspected")
+	}
+}

@@ -146,7 +146,7 @@ func (t *Transport) calm(packet []byte) []byte {
 	now := time.Now()
 	return without(packet, func(part []byte) bool {
 		of, by, ok := accusation(part)
-		return ok && by == t.self && of != t.self && !t.hearing.mayAccuse(of, now)
+		return ok && by == t.self && of != t.self && !t.hearing.mayTell(of, part[0] == packetDead, now)
 	})
 }
 
